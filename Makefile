@@ -1,0 +1,52 @@
+# Every target sets up what it needs; `make` alone lists them.
+SHELL := bash
+PYTHON ?= python3
+BIN := .venv/bin
+CORES ?= all
+# One thread a process, several processes: far faster than the reverse on small models.
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export TOKENIZERS_PARALLELISM := false
+# The rules call `reinduce`; a project nested in another environment must still find its own.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+
+.DEFAULT_GOAL := help
+.PHONY: help env reproduce smoke test report lint clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+env: .venv/complete  ## build .venv from envs/lock.txt
+
+.venv/complete: envs/lock.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"reinduce needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}; try: make env PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/lock.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+reproduce: env  ## everything at the configured scale, then the ledger (half an hour on two cores)
+	@$(BIN)/reinduce check
+	$(SNAKEMAKE)
+	@$(BIN)/reinduce show
+
+smoke: env  ## every rule at smoke scale, into results/smoke (minutes)
+	$(SNAKEMAKE) --config scale=smoke
+	@$(BIN)/reinduce show --results results/smoke
+
+test: env  ## the whole test suite, the smoke-scale workflow included
+	$(BIN)/python -m pytest -n 2
+
+report: env  ## results/report.html: Snakemake's own report, with captions, rules and timings
+	$(SNAKEMAKE)
+	$(SNAKEMAKE) --report results/report.html
+
+lint: env  ## ruff, snakefmt, snakemake --lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+clean:  ## remove results and Snakemake's notes on them; the environment stays
+	rm -rf results .snakemake

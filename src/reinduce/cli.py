@@ -1,0 +1,89 @@
+"""The command line: one command per stage, each run by one rule and by whoever copies it from a log."""
+
+import argparse
+import contextlib
+import importlib
+import logging
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+# command -> (module that holds it, what it does). Modules are imported only when asked
+# for: a machine with torch and pyarrow alone can train, and judging needs no torch.
+COMMANDS = {
+    "check": ("reinduce.config.command", "check the whole configuration and say what it asks for"),
+    "schemas": ("reinduce.config.command", "write the schemas of the configuration files"),
+    "data": ("reinduce.data.command", "make a task's data and frozen evaluation sets"),
+    "train": ("reinduce.train.command", "train one seed of an arm"),
+    "score": ("reinduce.score.command", "measure every checkpoint of a run"),
+    "series": ("reinduce.score.series", "components of all runs' per-token losses"),
+    "ablate": ("reinduce.ablate.command", "ablate the heads of a run"),
+    "attribute": ("reinduce.attribute.command", "attribute logits to the heads of a run"),
+    "judge": ("reinduce.judge.command", "judge one claim"),
+    "ledger": ("reinduce.judge.command", "join all verdicts"),
+    "figure": ("reinduce.report.command", "run one figure's notebook"),
+    "index": ("reinduce.report.command", "write the report's front page"),
+    "show": ("reinduce.report.command", "print the ledger"),
+}
+
+FAULTS = (ValueError, FileNotFoundError, PermissionError)
+"""What a user can mend: told in one line. Anything else is our fault and shows where it happened."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit status: 0 done, 2 bad input."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    args = parser(arguments).parse_args(arguments)
+    module, _ = COMMANDS[args.command]
+    with logged(args.log):
+        started = time.time()
+        try:
+            if "torch" in sys.modules:
+                # Several one-thread processes are far faster than one with several threads.
+                sys.modules["torch"].set_num_threads(1)
+            made = getattr(importlib.import_module(module), f"run_{args.command}")(args)
+            if made is not None:
+                from reinduce.trace.manifest import write_manifest
+
+                write_manifest(made, module.split(".")[1], started)
+        except FAULTS as error:
+            logging.error("reinduce %s: %s", args.command, error)
+            return 2
+        except Exception:
+            logging.error("%s", traceback.format_exc())
+            raise SystemExit(1) from None
+    return 0
+
+
+def parser(arguments: list[str]) -> argparse.ArgumentParser:
+    """The parser; the arguments of a command are only known once its module is imported."""
+    made = argparse.ArgumentParser(prog="reinduce", description=__doc__.split("\n")[0])
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module, what) in COMMANDS.items():
+        command = commands.add_parser(name, help=what, description=what)
+        command.add_argument("--log", type=Path, help="a file that gets everything this command says")
+        if name in arguments[:1]:
+            getattr(importlib.import_module(module), f"add_{name}_arguments")(command)
+    return made
+
+
+@contextlib.contextmanager
+def logged(path: Path | None):
+    """Say things on standard error, and into a file if there is one."""
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="w"))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+    logging.getLogger("papermill").setLevel(logging.WARNING)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        yield
+    finally:
+        logging.shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

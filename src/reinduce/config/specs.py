@@ -1,0 +1,254 @@
+"""What a job needs to know, in plain dataclasses.
+
+Everything here uses the standard library alone, so that a machine with nothing but torch
+and pyarrow can read a resolved specification and run a stage. The YAML files that people
+write are checked elsewhere (`config.tree`), against these very classes.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# Read by pydantic where it is installed; ignored where it is not.
+STRICT = {"extra": "forbid", "use_attribute_docstrings": True}
+
+POSITIONS = ("shortformer", "rotary", "learned", "none")
+
+
+def require(ok: bool, message: str) -> None:
+    """Raise ValueError(message) unless ok."""
+    if not ok:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A decoder-only transformer."""
+
+    __pydantic_config__ = STRICT
+
+    layers: int
+    """Number of blocks."""
+    d_model: int
+    """Width of the residual stream."""
+    heads: int
+    """Attention heads per layer; must divide d_model."""
+    vocabulary: int
+    """Number of token ids, the start token (id 0) included."""
+    context: int
+    """Tokens in a sequence, the start token included."""
+    mlp_ratio: float = 0.0
+    """Width of the MLP's hidden layer over d_model; 0 leaves the MLP out."""
+    positions: str = "shortformer"
+    """shortformer (sinusoids added to the inputs of queries and keys only), rotary, learned, none."""
+    smeared_keys: bool = False
+    """Whether each head may mix a key with its predecessor (one trained number a head)."""
+    layer_norm: bool = True
+    """Whether blocks and the unembedding read a layer-normalised residual stream."""
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "d_model", "heads", "vocabulary", "context"):
+            require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
+        require(
+            self.d_model % self.heads == 0,
+            f"heads must divide d_model: {self.heads} heads do not divide a width of {self.d_model}",
+        )
+        require(self.mlp_ratio >= 0, f"mlp_ratio must be 0 or more, not {self.mlp_ratio}")
+        require(self.positions in POSITIONS, f"positions must be one of {', '.join(POSITIONS)}, not {self.positions!r}")
+        require(
+            self.positions != "rotary" or self.d_head % 2 == 0,
+            f"rotary positions need an even head width, not {self.d_head}",
+        )
+
+    @property
+    def d_head(self) -> int:
+        return self.d_model // self.heads
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSpec:
+    """A piecewise schedule: from each start on, a checkpoint every so many steps."""
+
+    __pydantic_config__ = STRICT
+
+    every: dict[int, int]
+    """start step → interval in steps, e.g. {0: 250, 800: 50, 1300: 100}; step 0 and the last are always kept."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.every), "every needs at least one piece, such as {0: 100}")
+        for start, interval in self.every.items():
+            require(
+                start >= 0 and interval > 0,
+                f"every: starts are 0 or more and intervals positive, not {start}: {interval}",
+            )
+
+    def steps(self, last: int) -> list[int]:
+        """All checkpoint steps from 0 to `last`, ascending."""
+        starts = sorted(self.every)
+        kept = {0, last}
+        for start, end in zip(starts, starts[1:] + [last], strict=True):
+            kept.update(range(start, min(end, last) + 1, self.every[start]))
+        return sorted(kept)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """How one seed is trained."""
+
+    __pydantic_config__ = STRICT
+
+    steps: int
+    """Optimizer steps."""
+    batch: int
+    """Sequences a step."""
+    learning_rate: float
+    """Peak learning rate of AdamW."""
+    checkpoints: CheckpointSpec
+    """Which steps' weights are kept."""
+    warmup: int = 0
+    """Steps of linear warm-up."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay, on matrices only."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of AdamW's two moments."""
+    clip: float = 0.0
+    """Largest gradient norm; 0 leaves gradients alone."""
+    save_every: int = 500
+    """Steps between saves of the state from which an interrupted run resumes."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "learning_rate", "save_every"):
+            require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
+        for name in ("warmup", "weight_decay", "clip"):
+            require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmSpec:
+    """One model variant trained on one task under one treatment."""
+
+    __pydantic_config__ = STRICT
+
+    study: str
+    arm: str
+    task: str
+    model: ModelSpec
+    train: TrainSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexPair:
+    """Two ranges of token indices whose losses are compared; both ends belong to a range."""
+
+    __pydantic_config__ = STRICT
+
+    early: tuple[int, int]
+    late: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        for name in ("early", "late"):
+            low, high = getattr(self, name)
+            require(1 <= low <= high, f"{name} must be a range of indices from 1 on, not {low} to {high}")
+
+    @property
+    def name(self) -> str:
+        """E.g. '112-127/8-13', or '126/12' for single indices."""
+        return "/".join("-".join(str(i) for i in sorted(set(r))) for r in (self.late, self.early))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureSpec:
+    """How checkpoints are measured: the settings stored with every score."""
+
+    __pydantic_config__ = STRICT
+
+    pairs: list[IndexPair]
+    """Index pairs of the in-context-learning score; the first is the one claims use."""
+    derivative: tuple[int, int]
+    """Token indices over which the derivative of loss by log index is averaged."""
+    induction_threshold: float = 0.3
+    """Prefix matching from which a head counts as an induction head."""
+    previous_token_threshold: float = 0.3
+    """Previous-token score from which a head counts as a previous-token head."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.pairs), "pairs needs at least one index pair")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblateSpec:
+    """How heads are ablated."""
+
+    __pydantic_config__ = STRICT
+
+    examples: int
+    """Held-out sequences on which an ablation's effect is measured."""
+    draws: int = 8
+    """Random sets of heads, matched by layer, beside each joint ablation."""
+
+    def __post_init__(self) -> None:
+        require(self.examples > 0, f"examples must be positive, not {self.examples}")
+        require(self.draws >= 0, f"draws must be 0 or more, not {self.draws}")
+
+
+def checkpoint_name(step: int) -> str:
+    """E.g. 'step00001400': names sort by step."""
+    return f"step{step:08d}"
+
+
+def from_dict(cls, values):
+    """Build a dataclass of this module from plain JSON values.
+
+    Raises ValueError naming the class and the key if a key is missing or unknown.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - set(fields))
+    require(not unknown, f"{cls.__name__}: unknown {', '.join(unknown)}; expected {', '.join(fields)}")
+    try:
+        return cls(**{key: _plain(fields[key].type, value) for key, value in values.items()})
+    except TypeError as error:
+        raise ValueError(f"{cls.__name__}: {error}") from None
+
+
+def _plain(kind, value):
+    if dataclasses.is_dataclass(kind):
+        return from_dict(kind, value)
+    if kind == dict[int, int]:
+        return {int(k): v for k, v in value.items()}
+    if kind == list[IndexPair]:
+        return [from_dict(IndexPair, {k: tuple(v) for k, v in pair.items()}) for pair in value]
+    return tuple(value) if isinstance(value, list) else value
+
+
+def to_json(spec) -> str:
+    """A dataclass as JSON text: sorted keys, so that equal specifications are equal files."""
+    values = dataclasses.asdict(spec) if dataclasses.is_dataclass(spec) else spec
+    return json.dumps(values, indent=2, sort_keys=True) + "\n"
+
+
+def read_spec(cls, path: str | Path):
+    """Read a resolved specification.
+
+    Raises FileNotFoundError or ValueError naming the file.
+    """
+    try:
+        return from_dict(cls, json.loads(Path(path).read_text()))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def digest(spec) -> str:
+    """Sixteen hexadecimal digits that change when the specification does."""
+    return hashlib.sha256(to_json(spec).encode()).hexdigest()[:16]
+
+
+def stream_seed(*names: str | int) -> int:
+    """A 63-bit seed for the named stream, e.g. stream_seed('data', 'phrases', 3, 17).
+
+    Streams with different names are independent; the same name gives the same numbers on
+    every machine and whatever was drawn before.
+    """
+    text = "/".join(str(name) for name in names)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

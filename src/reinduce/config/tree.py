@@ -1,0 +1,215 @@
+"""The files that people write, as types: the schemas and the checks come from here.
+
+What a job finally gets is in `config.specs`; this module says how the YAML files add up to
+it, and imports pydantic, which jobs never do.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from reinduce.config.specs import AblateSpec, MeasureSpec
+from reinduce.task.evaluation import EvaluationSpec
+
+NAME = r"^[a-z0-9][a-z0-9_-]*$"
+
+
+class Strict(BaseModel):
+    """No unknown keys, no conversion of one type into another."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class Replacement(Strict):
+    """What replaces an arm's own settings, field by field."""
+
+    seeds: int | None = Field(default=None, gt=0)
+    """How many seeds are trained."""
+    model: dict[str, Any] = {}
+    """Fields of the model (layers, d_model, heads, mlp_ratio, positions, smeared_keys, layer_norm)."""
+    train: dict[str, Any] = {}
+    """Fields of the training (steps, batch, learning_rate, warmup, checkpoints, …)."""
+
+
+class Config(Strict):
+    """config.yaml: which studies run and at which scale."""
+
+    scale: str = "laptop"
+    """A file of workflow/scales: smoke, laptop or cluster."""
+    studies: list[str] = Field(min_length=1)
+    """Folders of workflow/studies."""
+    results: str | None = None
+    """Where results go; null: where the scale says."""
+    tasks: dict[str, dict[str, Any]] = {}
+    """task → fields of its distribution that replace the scale's, e.g. source_text: {source: folder, path: …}."""
+    overrides: dict[str, dict[str, Replacement]] = {}
+    """study → arm → what replaces the study's own settings."""
+
+
+class TaskSize(Strict):
+    """A task at a scale."""
+
+    spec: dict[str, Any]
+    """Fields of the task's distribution."""
+    evaluation: EvaluationSpec
+    """Sizes of its frozen evaluation sets."""
+
+
+class Scale(Strict):
+    """workflow/scales/<scale>.yaml: how big, for every study."""
+
+    results: str
+    """Where results go."""
+    tasks: dict[str, TaskSize]
+    """task → its size."""
+    measure: MeasureSpec
+    """How checkpoints are measured."""
+    ablate: AblateSpec
+    """How heads are ablated."""
+
+
+class Arm(Strict):
+    """One model variant trained on one task under one treatment."""
+
+    task: str
+    """The data distribution."""
+    why: str
+    """What the arm is there for."""
+    model: dict[str, Any] = {}
+    """Fields of the model that make this arm what it is."""
+    train: dict[str, Any] = {}
+    """Fields of the training that make this arm what it is."""
+
+
+class Budget(Strict):
+    """What all arms of a task get at a scale."""
+
+    seeds: int = Field(gt=0)
+    """How many seeds are trained."""
+    model: dict[str, Any] = {}
+    """Fields of the model, e.g. its width."""
+    train: dict[str, Any] = {}
+    """Fields of the training, e.g. its steps."""
+
+
+class StudySize(Strict):
+    """A study at a scale."""
+
+    tasks: dict[str, Budget]
+    """task → what its arms get."""
+    arms: dict[str, Replacement] = {}
+    """arm → what replaces that."""
+
+
+class Figure(Strict):
+    """A notebook of the study."""
+
+    title: str
+    """Its heading in the report."""
+    category: str
+    """Under which part of the report it stands."""
+
+
+class Study(Strict):
+    """workflow/studies/<key>/study.yaml: one paper's experiments."""
+
+    title: str
+    """The paper's title."""
+    authors: str
+    """Its authors, shortened."""
+    year: int
+    """When it appeared."""
+    url: str
+    """Where to read it."""
+    arms: dict[str, Arm] = Field(min_length=1)
+    """arm → what is trained."""
+    scales: dict[str, StudySize]
+    """scale → how big this study is there."""
+    figures: dict[str, Figure] = {}
+    """figure → its notebook, <figure>.py beside this file."""
+
+
+class Source(Strict):
+    """Where a claim stands."""
+
+    paper: str
+    """The paper, by study key."""
+    where: str
+    """The place in it."""
+
+
+class Side(Strict):
+    """One side of a number: exactly one of the two."""
+
+    above: float | None = None
+    """The side of larger values."""
+    below: float | None = None
+    """The side of smaller values."""
+
+    @model_validator(mode="after")
+    def _one(self):
+        if (self.above is None) == (self.below is None):
+            raise ValueError("give exactly one of above, below")
+        return self
+
+
+class Criterion(Strict):
+    """When a claim holds, written before the run."""
+
+    statistic: Literal["mean", "median"]
+    """Over seeds."""
+    holds: Side
+    """Where the whole interval must lie for the claim to hold."""
+    fails: Side
+    """Where the whole interval must lie for the claim to fail."""
+    why: str
+    """Why these numbers, and where they come from."""
+
+    @model_validator(mode="after")
+    def _apart(self):
+        up = self.holds.above is not None
+        if up != (self.fails.below is not None):
+            raise ValueError("holds and fails must lie on opposite sides: one above, one below")
+        if up and self.holds.above < self.fails.below or not up and self.holds.below > self.fails.above:
+            raise ValueError("holds and fails overlap")
+        return self
+
+
+class Control(Strict):
+    """The same evidence where the claim must not hold."""
+
+    with_: dict[str, str | int | float | bool] = Field(alias="with")
+    """Bindings that replace the claim's."""
+    why: str
+    """Why it must not hold there."""
+
+
+class Claim(Strict):
+    """A sentence from a paper, its evidence, and its criterion."""
+
+    id: str = Field(pattern=NAME)
+    """Its name within the study."""
+    register_: str = Field(alias="register")
+    """Its number in the study's notes."""
+    says: str
+    """The sentence."""
+    source: Source
+    """Where it stands."""
+    paper_value: str
+    """The paper's own number, as context."""
+    reads: dict[str, list[str]]
+    """table → arms (or tasks, for tables of a whole task); $name is bound by `with`."""
+    with_: dict[str, str | int | float | bool] = Field(alias="with", default={})
+    """Values of the names in the query and in `reads`."""
+    evidence: str
+    """SQL that gives one row a seed: seed, value."""
+    unit: str
+    """What the value is."""
+    criterion: Criterion
+    """When the claim holds."""
+    control: Control
+    """Where it must not hold."""
+    figure: str
+    """The figure that shows it."""
+    scope: str = ""
+    """What the verdict does not speak about."""

@@ -1,0 +1,42 @@
+"""YAML as people write it: numbers such as 3e-3 are numbers, and a key given twice is an error."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+
+
+class _Loader(yaml.SafeLoader):
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"^{FLOAT.pattern}$"), list("-+0123456789."))
+
+
+def read(path: Path) -> Any:
+    """What a YAML file says.
+
+    Raises FileNotFoundError, or ValueError naming the file and the line.
+    """
+    try:
+        return yaml.load(path.read_text(), _Loader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise ValueError(f"{path}: line {line}: {error.problem}") from None
+
+
+def numbers(value: Any) -> Any:
+    """The same values with strings such as '3e-3', as other YAML readers leave them, made numbers."""
+    if isinstance(value, dict):
+        return {key: numbers(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [numbers(entry) for entry in value]
+    return float(value) if isinstance(value, str) and FLOAT.fullmatch(value) else value

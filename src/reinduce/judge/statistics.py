@@ -1,0 +1,175 @@
+"""From one number a seed to a verdict.
+
+The seeds of an arm are the sample: intervals speak of what other seeds of the same
+configuration would give, and of nothing else. With few seeds they are wide, as they should
+be: a 95 % Student interval reaches 2.5 standard deviations to either side of the mean of 3
+seeds, 1.2 of 5 and 0.7 of 10.
+"""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from scipy.special import bdtr, stdtr, stdtrit
+
+TAIL = 0.025
+"""What a 95 % interval leaves out at either end."""
+FEWEST_SEEDS = 3
+FEWEST_FOR_MEDIAN = 6
+"""The smallest and largest of fewer values enclose the median less often than 95 times in 100."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One side of a threshold; the threshold itself is on neither."""
+
+    side: str
+    threshold: float
+
+    def __post_init__(self) -> None:
+        if self.side not in ("above", "below") or not math.isfinite(self.threshold):
+            raise ValueError(f"a bound is `above: number` or `below: number`, not {self.side}: {self.threshold}")
+
+    def __str__(self) -> str:
+        return f"{self.side} {self.threshold:g}"
+
+    def beyond(self, value: float) -> bool:
+        return value > self.threshold if self.side == "above" else value < self.threshold
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """When a claim holds and when it fails; in between it is undecided."""
+
+    statistic: str
+    """mean or median, over seeds."""
+    holds: Bound
+    fails: Bound
+
+    def __post_init__(self) -> None:
+        if self.statistic not in ("mean", "median"):
+            raise ValueError(f"a criterion's statistic is mean or median, not {self.statistic!r}")
+        if self.holds.side == self.fails.side or self.holds.beyond(self.fails.threshold):
+            raise ValueError(f"a claim cannot both hold and fail: holds {self.holds}, fails {self.fails}")
+
+    def __str__(self) -> str:
+        return f"{self.statistic} {self.holds} (fails {self.fails})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the evidence says; numbers that cannot be had are None."""
+
+    verdict: str
+    """holds, fails or inconclusive."""
+    reason: str
+    n_seeds: int
+    """Seeds with a value."""
+    estimate: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    """One-sided, against the threshold beyond which the claim holds."""
+
+
+def read_criterion(given: Mapping) -> Criterion:
+    """A criterion from `{statistic, holds: {above: x}, fails: {below: y}}`; raises ValueError."""
+    bounds = {}
+    for name in ("holds", "fails"):
+        if len(given[name]) != 1:
+            raise ValueError(f"criterion.{name} is `above: number` or `below: number`, not {given[name]}")
+        bounds[name] = Bound(*next(iter(given[name].items())))
+    return Criterion(given["statistic"], **bounds)
+
+
+def interval(values: Sequence[float], statistic: str) -> tuple[float, float] | None:
+    """A 95 % confidence interval of the mean or median; None if there are too few values for one.
+
+    Mean: Student's t, which takes seeds to scatter normally; a point if all values are equal.
+    Median: between two order statistics, by the exact binomial; it takes nothing for granted.
+    """
+    n = len(values)
+    if statistic == "median":
+        # Outside lie, at each end, as many values as have at most a 2.5 % chance to be on one side of the median.
+        outside = sum(bool(bdtr(k, n, 0.5) <= TAIL) for k in range(n))
+        return (sorted(values)[outside - 1], sorted(values)[-outside]) if outside else None
+    if n < 2:
+        return None
+    centre = statistics.fmean(values)
+    reach = float(stdtrit(n - 1, 1 - TAIL)) * statistics.stdev(values) / math.sqrt(n)
+    return centre - reach, centre + reach
+
+
+def p_value(values: Sequence[float], statistic: str, bound: Bound) -> float:
+    """How often chance alone puts values this far beyond the bound, were the truth at the bound. n >= 2.
+
+    Mean: one-sided t-test; where all values are equal its limit, 0 or 1. Median: sign test, a value
+    at the bound counting against. Below 0.025 just where the 95 % interval lies beyond the bound.
+    """
+    n = len(values)
+    if statistic == "median":
+        short_of_it = sum(not bound.beyond(value) for value in values)
+        return float(bdtr(short_of_it, n, 0.5))
+    centre, spread = statistics.fmean(values), statistics.stdev(values)
+    if spread == 0:
+        return 0.0 if bound.beyond(centre) else 1.0
+    t = (centre - bound.threshold) / (spread / math.sqrt(n))
+    return float(stdtr(n - 1, -t if bound.side == "above" else t))
+
+
+def verdict(values: Mapping[int, float | None], seeds: Iterable[int], criterion: Criterion) -> Verdict:
+    """Judge one number a seed. `values`: seed -> value, None where not measured; `seeds`: all that should be there.
+
+    The claim holds (fails) if the whole 95 % interval lies beyond the bound where it holds (fails).
+    It is inconclusive otherwise, or if fewer than three seeds or not all of them have a value: a
+    seed that could not be measured is likely to be an unusual one.
+    """
+    absent = sorted(seed for seed in {*values, *seeds} if values.get(seed) is None)
+    measured = [values[seed] for seed in sorted(values) if values[seed] is not None]
+    summary = {"mean": statistics.fmean, "median": statistics.median}[criterion.statistic]
+    spans = interval(measured, criterion.statistic)
+    enough = len(measured) >= FEWEST_SEEDS and not absent
+    found, reason = _decide(len(measured), absent, spans, criterion)
+    return Verdict(
+        verdict=found,
+        reason=reason,
+        n_seeds=len(measured),
+        estimate=float(summary(measured)) if measured else None,
+        low=spans[0] if spans else None,
+        high=spans[1] if spans else None,
+        p_value=p_value(measured, criterion.statistic, criterion.holds) if enough else None,
+    )
+
+
+def _decide(n: int, absent: list[int], spans: tuple[float, float] | None, criterion: Criterion) -> tuple[str, str]:
+    if absent:
+        which = ", ".join(map(str, absent))
+        return "inconclusive", f"not measured for seed{'s' if len(absent) > 1 else ''} {which}"
+    if n < FEWEST_SEEDS:
+        return "inconclusive", f"{n} seeds are too few: at least {FEWEST_SEEDS} are needed"
+    if spans is None:
+        return "inconclusive", f"{n} seeds are too few for a median: at least {FEWEST_FOR_MEDIAN} are needed"
+    for name, bound in (("holds", criterion.holds), ("fails", criterion.fails)):
+        if all(map(bound.beyond, spans)):
+            return name, f"the whole interval lies {bound}"
+    return "inconclusive", f"the interval lies neither {criterion.holds} nor {criterion.fails}"
+
+
+def with_control(claim: Verdict, control: Verdict) -> Verdict:
+    """The claim's verdict, void if it holds where it must not."""
+    if claim.verdict == control.verdict == "holds":
+        return dataclasses.replace(claim, verdict="inconclusive", reason="the control holds as well")
+    return claim
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's family-wise correction over all claims; one without a p-value counts as p = 1."""
+    order = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, place) in enumerate(order):
+        largest = max(largest, min(1.0, p * (len(p_values) - rank)))
+        corrected[place] = largest
+    return corrected

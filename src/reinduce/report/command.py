@@ -1,0 +1,65 @@
+"""The report's commands: `figure`, `index` and `show`."""
+
+import argparse
+from pathlib import Path
+
+from reinduce.report import ledger
+from reinduce.trace.files import write_text
+from reinduce.trace.manifest import Made
+
+
+def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE.py", type=Path, help="the figure's percent script")
+    parser.add_argument("--results", required=True, type=Path, help="folder of results")
+    parser.add_argument("--study", required=True, help="study whose runs are drawn")
+    parser.add_argument("--scale", required=True, help="scale the runs were made at")
+    parser.add_argument("--out-ipynb", required=True, type=Path, help="executed notebook to write")
+    parser.add_argument("--out-html", required=True, type=Path, help="page to write")
+
+
+def run_figure(args: argparse.Namespace) -> Made:
+    """Execute one figure's notebook; a failed one is kept beside the log (without a log: beside the output)."""
+    from reinduce.report import notebooks, read
+
+    beside = args.log if getattr(args, "log", None) else args.out_ipynb
+    executed = Path(beside).with_suffix(".failed.ipynb")
+    parameters = {"results": args.results.as_posix(), "study": args.study, "scale": args.scale}
+    notebooks.make(args.source, parameters, executed, args.out_ipynb, args.out_html)
+    return Made(
+        manifest=args.out_ipynb.with_suffix(".manifest.json"),
+        inputs=[args.source, *read.inputs(args.results, args.study)],
+        outputs=[args.out_ipynb, args.out_html],
+        details={"parameters": parameters},
+    )
+
+
+def add_index_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ledger", metavar="LEDGER_JSON", type=Path, help="the ledger of all claims")
+    parser.add_argument("--figures", nargs="*", default=[], type=Path, help="figure pages to link")
+    parser.add_argument("--out", required=True, type=Path, help="front page to write")
+
+
+def run_index(args: argparse.Namespace) -> Made:
+    """Write the report's front page."""
+    from reinduce.report import index
+
+    write_text(args.out, index.page(ledger.read(args.ledger), args.figures, args.out.parent))
+    return Made(
+        manifest=args.out.with_suffix(".manifest.json"),
+        inputs=[args.ledger, *args.figures],
+        outputs=[args.out],
+    )
+
+
+def add_show_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results", type=Path, help="folder of results; without it, where the configuration says")
+
+
+def run_show(args: argparse.Namespace) -> None:
+    """Print the ledger as a table, and where the report lies."""
+    results = args.results
+    if results is None:
+        from reinduce.config.load import load
+
+        results = load().results
+    print(ledger.as_table(ledger.read(results / "ledger.json"), results / "index.html"))

@@ -1,0 +1,159 @@
+"""What a figure reads: a study's tables as data frames.
+
+Only what the arms' own settings ask for is read: a checkpoint left over from another
+schedule never gets into a picture.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.compute as pc
+
+from reinduce import tables
+from reinduce.config.specs import ArmSpec, MeasureSpec, read_spec
+
+RUN_FILES = {
+    "index_losses": "score/index_losses.parquet",
+    "trajectories": "score/trajectories.parquet",
+    "ablations": "ablate/ablations.parquet",
+    "attributions": "attribute/attributions.parquet",
+}
+
+
+def arms(results: str | Path, study: str) -> pd.DataFrame:
+    """The study's trained and scored arms, a row each, indexed by arm.
+
+    Columns: task, layers, heads, smeared, mlp, label (what a reader calls the model), steps,
+    parameters of the measure (measure), checkpoint steps (checkpoints), seeds (list).
+    Ordered by task, then from plain and shallow to smeared, deep and with MLP.
+    Raises FileNotFoundError if no arm has scores.
+    """
+    found = []
+    for path in sorted(Path(results, study).glob("*/train.json")):
+        seeds = sorted(
+            {int(score.parts[-3].removeprefix("seed")) for score in path.parent.glob("seed*/score/*.parquet")}
+        )
+        if seeds:
+            found.append(_described(read_spec(ArmSpec, path), seeds))
+    if not found:
+        raise FileNotFoundError(f"{Path(results, study)}: no arm has scores yet; make them, then the figure")
+    order = ["task", "mlp", "smeared", "layers", "arm"]
+    return pd.DataFrame(found).sort_values(order).set_index("arm")
+
+
+def _described(spec: ArmSpec, seeds: list[int]) -> dict:
+    model = spec.model
+    label = f"{model.layers} layer{'s' if model.layers > 1 else ''}"
+    label += ", smeared keys" if model.smeared_keys else ""
+    label += ", MLP" if model.mlp_ratio else ""
+    return {
+        "arm": spec.arm,
+        "task": spec.task,
+        "layers": model.layers,
+        "heads": model.heads,
+        "smeared": model.smeared_keys,
+        "mlp": model.mlp_ratio > 0,
+        "label": label,
+        "steps": spec.train.steps,
+        "checkpoints": spec.train.checkpoints.steps(spec.train.steps),
+        "seeds": seeds,
+    }
+
+
+def overview(chosen: pd.DataFrame) -> pd.DataFrame:
+    """A table of arms for readers: what each is and how much of it there is."""
+    return pd.DataFrame(
+        {
+            "arm": chosen.index,
+            "model": chosen.label,
+            "heads per layer": chosen["heads"],
+            "trained on": chosen.task,
+            "training steps": chosen.steps,
+            "checkpoints": chosen.checkpoints.map(len),
+            "seeds": chosen.seeds.map(len),
+        }
+    )
+
+
+def measure(results: str | Path, study: str, arm: str) -> MeasureSpec:
+    """How an arm's checkpoints were measured."""
+    return read_spec(MeasureSpec, Path(results, study, arm, "measure.json"))
+
+
+def scores(results: str | Path, study: str, chosen: pd.DataFrame) -> pd.DataFrame:
+    """Table `scores` of the chosen arms, every checkpoint of their schedules that is there."""
+    return _frame("scores", (path for arm in chosen.index for path in _score_files(results, study, chosen.loc[arm])))
+
+
+def _score_files(results: str | Path, study: str, arm: pd.Series) -> list[Path]:
+    folders = [Path(results, study, arm.name, f"seed{seed}", "score") for seed in arm.seeds]
+    paths = (folder / f"step{step:08d}.parquet" for folder in folders for step in arm.checkpoints)
+    return [path for path in paths if path.is_file()]
+
+
+def of_runs(table: str, results: str | Path, study: str, chosen: pd.DataFrame, **equal: str) -> pd.DataFrame:
+    """A table that each run has one file of (see RUN_FILES), only rows where columns equal what is given."""
+    paths = (Path(results, study, arm, f"seed{k}", RUN_FILES[table]) for arm in chosen.index for k in chosen.seeds[arm])
+    return _frame(table, (path for path in paths if path.is_file()), **equal)
+
+
+def components(results: str | Path, study: str, task: str) -> pd.DataFrame:
+    """Table `loss_components` of a task's runs, empty if there is none."""
+    path = Path(results, study, "series", f"{task}.parquet")
+    return _frame("loss_components", [path] if path.is_file() else [])
+
+
+def turns(results: str | Path, study: str, task: str) -> pd.DataFrame:
+    """Table `trajectories` made from a task's loss components, empty if there is none."""
+    path = Path(results, study, "series", f"{task}.trajectories.parquet")
+    return _frame("trajectories", [path] if path.is_file() else [])
+
+
+def inputs(results: str | Path, study: str) -> list[Path]:
+    """Every file of a study that a figure may read, sorted."""
+    folder = Path(results, study)
+    patterns = ["*/train.json", "*/measure.json", "*/seed*/score/step*.parquet", "series/*.parquet"]
+    patterns += [f"*/seed*/{name}" for name in RUN_FILES.values()]
+    return sorted(path for pattern in patterns for path in folder.glob(pattern))
+
+
+def windows(trajectories: pd.DataFrame) -> pd.DataFrame:
+    """Each run's phase-change window, columns arm, seed, start, end (steps); runs without one are left out."""
+    ends = {"window_start": "start", "window_end": "end"}
+    rows = trajectories[trajectories.metric.isin(ends)].assign(metric=lambda rows: rows.metric.map(ends))
+    wide = rows.pivot(index=["arm", "seed"], columns="metric", values="value").reindex(columns=["start", "end"])
+    return wide.dropna().reset_index()
+
+
+def whole(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Rows of a metric, without those that were not scored."""
+    return scores[(scores.metric == metric) & scores.value.notna()]
+
+
+def best(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The highest head's score at each checkpoint: columns arm, seed, step, value."""
+    return whole(scores, metric).groupby(["arm", "seed", "step"], as_index=False).value.max()
+
+
+def last(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of each run's last checkpoint."""
+    return rows[rows.step == rows.groupby(["arm", "seed"]).step.transform("max")]
+
+
+def by_head(*parts: pd.DataFrame) -> pd.DataFrame:
+    """A row a head at its run's last checkpoint, a column a metric (missing: not scored).
+
+    `parts` are rows of any tables with arm, seed, step, layer, head, metric and value; each
+    metric once. Index: arm, seed, layer, head.
+    """
+    rows = pd.concat([last(part) for part in parts])
+    rows = rows[rows["head"].notna()].astype({"layer": int, "head": int})
+    return rows.pivot(index=["arm", "seed", "layer", "head"], columns="metric", values="value")
+
+
+def _frame(table: str, paths: Iterable[Path], **equal: str) -> pd.DataFrame:
+    read = tables.read_table(table, paths)
+    for column, value in equal.items():
+        read = read.filter(pc.equal(read[column], value))
+    return read.to_pandas()

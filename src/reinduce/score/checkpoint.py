@@ -1,0 +1,126 @@
+"""Everything that is measured on one checkpoint."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from reinduce.config.specs import MeasureSpec
+from reinduce.model.transformer import Transformer
+from reinduce.score import heads, losses, weights
+from reinduce.task.evaluation import copyable, in_context_score, loss_indices, read_examples
+
+VERSIONS = {
+    "prefix_matching": 1,
+    "copying": 1,
+    "previous_token": 1,
+    "qk_trace": 1,
+    "ov_eigenvalues": 1,
+    "loss": 1,
+    "icl_score": 1,
+    "loss_derivative": 1,
+    "repeat_loss": 1,
+}
+"""Raised when a measure's definition changes, so that old and new values never mix."""
+
+PREVIOUS_TOKEN_EXAMPLES = 32
+"""Held-out examples whose attention is looked at; the paper used one."""
+
+
+def version(metric: str) -> int:
+    """The version of a metric, whatever pair or class its name adds."""
+    base = metric.split(":")[0]
+    return VERSIONS[base if base in VERSIONS else base.rsplit("_", 1)[0]]
+
+
+@dataclass(frozen=True)
+class FrozenSets:
+    """The evaluation sequences of a task, the same for every checkpoint."""
+
+    heldout: Tensor
+    """Documents of the task [B T]."""
+    loss_index: Tensor
+    """One fixed random token index per document [B]."""
+    copyable: Tensor
+    """Whether a predicted token repeats an earlier bigram of its document [B T-1]."""
+    repeated: Tensor
+    """A start token and distinct random tokens, repeated [B T]."""
+    random: Tensor
+    """A start token and distinct random tokens [B T]."""
+
+    @property
+    def period(self) -> int:
+        """Length of the repeated part."""
+        return self.random.shape[1] - 1
+
+
+def read_frozen_sets(folder: Path) -> FrozenSets:
+    """Read a task's frozen evaluation sets."""
+    heldout = read_examples(folder / "heldout.parquet")
+    return FrozenSets(
+        heldout,
+        loss_indices(folder / "heldout.parquet"),
+        copyable(heldout)[:, 1:],
+        read_examples(folder / "repeated.parquet"),
+        read_examples(folder / "random.parquet"),
+    )
+
+
+@torch.no_grad()
+def head_scores(model: Transformer, sets: FrozenSets) -> dict[str, list[Tensor | None]]:
+    """Per metric and layer, a value for every head [H]; None where a layer is not scored."""
+    layers = range(model.spec.layers)
+    names = [f"blocks.{layer}.attn.pattern" for layer in layers]
+    _, on_repeated = model(sets.repeated, capture=names)
+    _, on_heldout = model(sets.heldout[:PREVIOUS_TOKEN_EXAMPLES], capture=names)
+    _, on_random = model(sets.random, capture=[f"blocks.{layer}.attn.v" for layer in layers])
+    previous = [heads.previous_token(on_heldout[name]) for name in names]
+    return {
+        "prefix_matching": [heads.prefix_matching(on_repeated[name], sets.repeated, sets.period) for name in names],
+        "previous_token": previous,
+        "copying": [heads.copying(model, layer, on_random[f"blocks.{layer}.attn.v"], sets.random) for layer in layers],
+        "ov_eigenvalues": [weights.ov_eigenvalues(model, layer) for layer in layers],
+        "qk_trace": [weights.qk_trace(model, layer, previous) if layer else None for layer in layers],
+    }
+
+
+def model_scores(heldout_BT1: Tensor, repeated_BT1: Tensor, sets: FrozenSets, spec: MeasureSpec) -> dict[str, float]:
+    """Measures of the whole model, from its losses on held-out and on repeated sequences."""
+    primary = spec.pairs[0]
+    made = {
+        "loss": heldout_BT1.double().mean().item(),
+        "icl_score": in_context_score(heldout_BT1, primary),
+        "icl_score_copyable": in_context_score(heldout_BT1, primary, sets.copyable),
+        "icl_score_other": in_context_score(heldout_BT1, primary, ~sets.copyable),
+        "loss_derivative": losses.derivative_by_log_index(heldout_BT1, *spec.derivative),
+        "repeat_loss": losses.repeat_loss(repeated_BT1, sets.period),
+    }
+    return made | {f"icl_score:{pair.name}": in_context_score(heldout_BT1, pair) for pair in spec.pairs}
+
+
+def score_rows(
+    per_head: dict[str, list[Tensor | None]], of_model: dict[str, float], heads_per_layer: int, sets: FrozenSets
+) -> Iterator[dict]:
+    """Rows of the `scores` table, without the run's keys."""
+    sizes = {
+        "prefix_matching": len(sets.repeated),
+        "previous_token": PREVIOUS_TOKEN_EXAMPLES,
+        "copying": len(sets.random),
+    }
+    for metric, layers in per_head.items():
+        for layer, values in enumerate(layers):
+            for head in range(heads_per_layer):
+                value = None if values is None else values[head].item()
+                yield {
+                    "layer": layer,
+                    "head": head,
+                    "metric": metric,
+                    "metric_version": version(metric),
+                    "value": value,
+                    "n": sizes.get(metric, 1),
+                }
+    for metric, value in of_model.items():
+        n = len(sets.repeated) if metric == "repeat_loss" else len(sets.heldout)
+        yield {"metric": metric, "metric_version": version(metric), "value": value, "n": n}

@@ -1,0 +1,86 @@
+"""What made a folder of results: written beside them by every command."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reinduce.trace import sources
+from reinduce.trace.files import sha256, write_text
+
+LIBRARIES = ("torch", "pyarrow", "tokenizers", "duckdb", "scipy", "pandas", "matplotlib", "papermill", "snakemake")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a stage's command reports when it is done."""
+
+    manifest: Path
+    """Where the manifest goes."""
+    inputs: Iterable[Path]
+    """Files read."""
+    outputs: Iterable[Path]
+    """Files written."""
+    details: dict = field(default_factory=dict)
+    """Whatever else a reader should know: seeds, settings, package versions."""
+
+
+def write_manifest(made: Made, stage: str, started: float) -> Path:
+    """Write the manifest of a finished command.
+
+    It holds volatile facts (time, host's processor, duration), so nothing may hash it.
+    """
+    root = sources.PACKAGE.parent.parent
+    content = {
+        "rule": os.environ.get("REINDUCE_RULE", stage),
+        "command": shlex.join(["reinduce", *sys.argv[1:]]),
+        "inputs": _hashes(made.inputs),
+        "outputs": _hashes(made.outputs),
+        "details": made.details,
+        "source_digest": sources.digest(f"reinduce.{stage}"),
+        "commit": _git(root, "rev-parse", "HEAD"),
+        "clean_tree": _git(root, "status", "--porcelain") == "",
+        "lock_digest": _digest(root / "envs" / "lock.txt"),
+        "python": platform.python_version(),
+        "libraries": _versions(),
+        "processor": platform.processor() or platform.machine(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 1),
+    }
+    return write_text(made.manifest, json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def _hashes(paths: Iterable[Path]) -> dict[str, dict]:
+    unique = sorted({str(path) for path in paths})
+    return {path: {"sha256": sha256(path), "bytes": Path(path).stat().st_size} for path in unique}
+
+
+def _digest(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """What git says, or None where there is no git or no repository."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,68 @@
+"""Which source files a stage's results depend on.
+
+Snakemake does not see edits under `src/`, so each rule declares these files as input. They
+are found by following the imports of the stage's own modules, so that nobody keeps a list
+by hand: an edit to plotting never retrains a model.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def closure(module: str) -> list[Path]:
+    """Files of this package that `module` ('reinduce.score') imports, its own included, sorted.
+
+    `reinduce.trace` is left out: it describes what was made and never changes it.
+    """
+    found: set[Path] = set()
+    waiting = _files(module)
+    while waiting:
+        path = waiting.pop()
+        if path in found or path.parent.name == "trace":
+            continue
+        found.add(path)
+        waiting += [file for name in _imports(path) for file in _files(name)]
+    return sorted(found)
+
+
+def digest(module: str) -> str:
+    """Sixteen hexadecimal digits over the contents of `closure(module)`."""
+    total = hashlib.sha256()
+    for path in closure(module):
+        total.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def _files(module: str) -> list[Path]:
+    """The file of a module; all files of a package; none for somebody else's module."""
+    parts = module.split(".")
+    if parts[0] != PACKAGE.name:
+        return []
+    base = PACKAGE.joinpath(*parts[1:])
+    if base.with_suffix(".py").is_file() and len(parts) > 1:
+        return [base.with_suffix(".py")]
+    if len(parts) > 1 and base.is_dir():
+        return sorted(base.glob("*.py"))
+    return []
+
+
+@cache
+def _imports(path: Path) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            # `from reinduce.model import sites` may name a module or an object.
+            names += [node.module] if _files(node.module) == [] else _from(node)
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return names
+
+
+def _from(node: ast.ImportFrom) -> list[str]:
+    below = [f"{node.module}.{alias.name}" for alias in node.names]
+    as_modules = [name for name in below if _files(name)]
+    return as_modules if len(as_modules) == len(below) else [node.module, *as_modules]

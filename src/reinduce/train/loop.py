@@ -1,0 +1,142 @@
+"""Train one seed of an arm, from the start or from where it was interrupted."""
+
+import logging
+import math
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from reinduce.config.specs import ArmSpec, TrainSpec, digest, stream_seed
+from reinduce.model.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
+from reinduce.model.tensors import load_tensors, save_tensors
+from reinduce.model.transformer import Transformer, token_losses
+
+log = logging.getLogger(__name__)
+
+
+def learning_rate(spec: TrainSpec, step: int) -> float:
+    """Learning rate of a step: linear warm-up, then constant."""
+    return spec.learning_rate * min(1.0, (step + 1) / max(1, spec.warmup))
+
+
+def optimizer(spec: TrainSpec, model: Transformer) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices only."""
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": spec.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=spec.learning_rate, betas=spec.betas, fused=True)
+
+
+def train(
+    arm: ArmSpec,
+    seed: int,
+    batch: Callable[[int, int], Tensor],
+    folder: Path,
+    device: str = "cpu",
+    stop_after: int | None = None,
+) -> dict[str, Tensor]:
+    """Train to the last step and leave the checkpoints in `folder`/checkpoints.
+
+    `batch(step, n)` gives tokens [n, T]; it depends on the step alone, so a run resumed
+    from `folder`/resume ends in the same bytes as one that was never stopped. Nothing
+    half-made is ever in `folder`/checkpoints. `stop_after` leaves after that step, as an
+    interruption would. Returns the log: loss and gradient norm of every step.
+    """
+    spec, saved = arm.train, Path(folder) / "resume"
+    model = Transformer(arm.model).initialise(stream_seed("init", arm.arm, seed)).to(device)
+    optim = optimizer(spec, model)
+    history = {name: torch.zeros(spec.steps, dtype=torch.float64) for name in ("loss", "gradient_norm")}
+    start = resume(saved, digest(arm), model, optim, history)
+    kept = set(spec.checkpoints.steps(spec.steps))
+    progress = Progress(f"{arm.study}/{arm.arm}/seed{seed}", start, spec.steps)
+
+    for step in range(start, spec.steps + 1):
+        if step in kept:
+            tokens = step * spec.batch * (arm.model.context - 1)
+            save_checkpoint(checkpoint_path(saved, step), Checkpoint(model, arm, seed, step, tokens))
+        if step % spec.save_every == 0 and step > start:
+            save_state(saved, digest(arm), step, model, optim, history)
+        if step == spec.steps or step == stop_after:
+            break
+        rate = learning_rate(spec, step)
+        for group in optim.param_groups:
+            group["lr"] = rate
+        tokens_BT = batch(step, spec.batch).to(device)
+        loss = token_losses(model(tokens_BT)[0], tokens_BT).mean()
+        optim.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), spec.clip or math.inf)
+        optim.step()
+        history["loss"][step], history["gradient_norm"][step] = loss.item(), norm.item()
+        if not math.isfinite(history["loss"][step]):
+            raise ValueError(f"{progress.name}: the loss is not finite at step {step}; lower learning_rate or set clip")
+        progress.tell(step + 1, history["loss"][step])
+
+    if stop_after is None:
+        publish(saved, Path(folder) / "checkpoints", sorted(kept))
+    return history
+
+
+def publish(saved: Path, checkpoints: Path, steps: list[int]) -> None:
+    """Move finished checkpoints to where readers look, then forget the state for resuming."""
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    for step in steps:
+        checkpoint_path(saved, step).replace(checkpoint_path(checkpoints, step))
+    shutil.rmtree(saved)
+
+
+def save_state(
+    saved: Path, config: str, step: int, model: Transformer, optim: torch.optim.Optimizer, history: dict[str, Tensor]
+) -> None:
+    """Write what an exact resume needs as one file."""
+    tensors = {f"history.{name}": values for name, values in history.items()}
+    for name, parameter in model.named_parameters():
+        tensors[f"weight.{name}"] = parameter
+        for key, value in optim.state[parameter].items():
+            tensors[f"{key}.{name}"] = value
+    save_tensors(saved / "state.safetensors", tensors, {"config": config, "step": str(step)})
+
+
+def resume(
+    saved: Path, config: str, model: Transformer, optim: torch.optim.Optimizer, history: dict[str, Tensor]
+) -> int:
+    """Load the saved state, if there is one of this configuration; returns the step to go on from."""
+    path = saved / "state.safetensors"
+    if not path.is_file():
+        return 0
+    tensors, metadata = load_tensors(path)
+    if metadata["config"] != config:
+        log.warning("%s belongs to another configuration: training starts anew", path)
+        return 0
+    for name, values in history.items():
+        values.copy_(tensors[f"history.{name}"])
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(tensors[f"weight.{name}"])
+            optim.state[parameter] = {
+                key: tensors[f"{key}.{name}"].clone().to(parameter.device if key != "step" else "cpu")
+                for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+    log.info("resumed from step %s", metadata["step"])
+    return int(metadata["step"])
+
+
+class Progress:
+    """Tells, every few seconds, how far a training is, how fast, and how long it will take."""
+
+    def __init__(self, name: str, start: int, steps: int, seconds: float = 10.0):
+        self.name, self.start, self.steps, self.seconds = name, start, steps, seconds
+        self.began = self.told = time.monotonic()
+
+    def tell(self, step: int, loss: float) -> None:
+        now = time.monotonic()
+        if now - self.told < self.seconds and step < self.steps:
+            return
+        self.told = now
+        rate = (step - self.start) / max(now - self.began, 1e-9)
+        left = (self.steps - step) / rate
+        log.info("%s  step %d/%d  loss %.3f  %.1f steps/s  %.0f s left", self.name, step, self.steps, loss, rate, left)

@@ -1,0 +1,42 @@
+"""Every claim of every study: its query can be asked, and its criterion can go either way."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reinduce.judge.evidence import check_query
+from reinduce.judge.statistics import Bound, read_criterion, verdict, with_control
+
+STUDIES = Path(__file__).parents[2] / "workflow" / "studies"
+CLAIMS = {
+    f"{path.parent.name}.{claim['id']}": claim
+    for path in sorted(STUDIES.glob("*/claims.yaml"))
+    for claim in yaml.safe_load(path.read_text())
+}
+every_claim = pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS.keys())
+
+
+def planted(bound: Bound) -> dict[int, float]:
+    """Six seeds that lie beyond a bound, clear of it but not all alike."""
+    direction = 1 if bound.side == "above" else -1
+    return {seed: bound.threshold + direction * (1 + seed / 100) for seed in range(6)}
+
+
+@every_claim
+def test_claim_and_control_can_be_asked(claim):
+    bindings, control = claim.get("with", {}), claim["control"]
+    assert check_query(claim["evidence"], claim["reads"], bindings) is None
+    reads = control.get("reads", claim["reads"])
+    assert check_query(claim["evidence"], reads, bindings | control["with"]) is None
+    assert (bindings | control["with"], reads) != (bindings, claim["reads"]), "the control is the claim itself"
+
+
+@every_claim
+def test_planted_values_flip_the_verdict(claim):
+    criterion = read_criterion(claim["criterion"])
+    holds = verdict(planted(criterion.holds), range(6), criterion)
+    fails = verdict(planted(criterion.fails), range(6), criterion)
+    assert (holds.verdict, fails.verdict) == ("holds", "fails")
+    assert with_control(holds, fails).verdict == "holds"
+    assert with_control(holds, holds).verdict == "inconclusive"

@@ -1,0 +1,172 @@
+"""A query sees the tables it declares and nothing else."""
+
+import duckdb
+import pytest
+
+from reinduce import tables
+from reinduce.judge import evidence
+
+PLAIN = "SELECT seed, value FROM trajectories"
+
+
+def ask(sql, root, reads, bindings=(), seeds=3):
+    resolved = evidence.resolve(reads, "paper", dict(bindings))
+    arms = {name: seeds for names in resolved.values() for name in names}
+    return evidence.measure(sql, dict(bindings), evidence.files(resolved, arms, root))
+
+
+def test_a_value_per_seed_of_the_declared_arm(plant):
+    plant("one", [0.7, 0.8, 0.9])
+    root = plant("two", [0.1, None, 0.3])
+    assert ask(PLAIN + " ORDER BY seed DESC", root, {"trajectories": ["two"]}) == {0: 0.1, 1: None, 2: 0.3}
+    assert ask(PLAIN, root, {"trajectories": ["$arm"]}, {"arm": "one"}) == {0: 0.7, 1: 0.8, 2: 0.9}
+
+
+def test_other_studies_arms(plant):
+    plant("two", [0.1, 0.2, 0.3])
+    root = plant("two", [0.7, 0.8, 0.9], study="other")
+    assert ask(PLAIN, root, {"trajectories": ["other/two"]}) == {0: 0.7, 1: 0.8, 2: 0.9}
+
+
+def test_scores_are_those_of_the_schedule(plant):
+    root = plant("two", [0.1, 0.2, 0.3])
+    left_over = root / "paper/two/seed0/score/step00000015.parquet"
+    left_over.write_bytes((left_over.parent / "step00000020.parquet").read_bytes())
+    assert ask("SELECT seed, count(*) AS value FROM scores GROUP BY seed", root, {"scores": ["two"]}) == {
+        0: 3,
+        1: 3,
+        2: 3,
+    }
+
+
+def test_series_join_the_trajectories(plant):
+    root = plant("two", [0.1, 0.2, 0.3])
+    rows = [{"study": "paper", "arm": "two", "seed": k, "metric": "pca_turn_angle", "value": 9.0 + k} for k in range(3)]
+    tables.write_rows("trajectories", rows, root / "paper/series/words.trajectories.parquet")
+    tables.write_rows(
+        "loss_components",
+        [{"study": "paper", "arm": "two", "seed": 0, "step": 0, "component": 0, "value": 2.0}],
+        root / "paper/series/words.parquet",
+    )
+    sql = "SELECT seed, sum(value) AS value FROM trajectories GROUP BY seed"
+    assert ask(sql, root, {"series_trajectories": ["words"]}) == {0: 9, 1: 10, 2: 11}
+    assert ask(sql, root, {"series_trajectories": ["words"], "trajectories": ["two"]}) == {0: 9.1, 1: 10.2, 2: 11.3}
+    assert ask("SELECT seed, value FROM loss_components", root, {"loss_components": ["words"]}) == {0: 2}
+
+
+def test_numbers_that_are_none_are_not_measured(plant):
+    root = plant("two", [0.0, 0.2, 0.3])
+    sql = "SELECT seed, CASE seed WHEN 0 THEN 'nan'::DOUBLE WHEN 1 THEN 'inf'::DOUBLE ELSE value END AS value FROM "
+    assert ask(sql + "trajectories", root, {"trajectories": ["two"]}) == {0: None, 1: None, 2: 0.3}
+
+
+@pytest.mark.parametrize("extra", ["SELECT 1 AS seed, 0.5::DOUBLE AS value", "SELECT NULL, 0.5"])
+def test_a_seed_twice_or_no_seed_is_an_error(plant, extra):
+    root = plant("two", [0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="seed of its own; see seed (1|None)"):
+        ask(f"{PLAIN} UNION ALL {extra}", root, {"trajectories": ["two"]})
+
+
+def test_a_query_that_breaks_on_the_data_is_an_error(plant):
+    root = plant("two", [0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="evidence: Conversion Error"):
+        ask("SELECT seed, CAST(arm AS DOUBLE) AS value FROM trajectories", root, {"trajectories": ["two"]})
+
+
+@pytest.mark.parametrize("table, file", [("scores", "score/step00000000"), ("ablations", "ablate/ablations")])
+def test_a_missing_file_is_named_with_how_to_make_it(plant, table, file):
+    root = plant("two", [0.1])
+    with pytest.raises(FileNotFoundError) as raised:
+        ask(f"SELECT seed, value FROM {table}", root, {table: ["two"]}, seeds=2)
+    seed = 1 if table == "scores" else 0
+    path = root / f"paper/two/seed{seed}/{file}.parquet"
+    assert str(raised.value).startswith(str(path))
+    assert f"snakemake --cores all {path}" in str(raised.value)
+
+
+def test_a_missing_arm_is_named(plant):
+    with pytest.raises(FileNotFoundError, match="three/train.json"):
+        ask("SELECT seed, value FROM scores", plant("two", [0.1]), {"scores": ["three"]})
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 0 AS seed, count(*) AS value FROM read_csv('{file}')",
+        "SELECT 0 AS seed, count(*) AS value FROM '{file}'",
+        "SELECT 0 AS seed, count(*) AS value FROM read_text('{file}')",
+        "SELECT 0 AS seed, count(*) AS value FROM read_parquet('{root}/paper/one/seed0/score/trajectories.parquet')",
+        "SELECT 0 AS seed, count(*) AS value FROM glob('{root}/*')",
+        "SELECT seed, value FROM scores",
+        "SELECT seed, value FROM found",
+        "ATTACH '{root}/new.db'",
+        "COPY trajectories TO '{root}/copy.csv'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET enable_external_access = true",
+        "PRAGMA database_list",
+        "DROP TABLE trajectories",
+        "SELECT seed, value FROM trajectories; SELECT seed, value FROM trajectories",
+    ],
+)
+def test_there_is_no_way_out(plant, sql):
+    root = plant("two", [0.1, 0.2, 0.3])
+    plant("one", [0.1, 0.2, 0.3])
+    (root / "secret.csv").write_text("a\n1\n")
+    before = sorted(root.rglob("*"))
+    sql = sql.format(file=root / "secret.csv", root=root)
+    with pytest.raises(ValueError, match="evidence"):
+        ask(sql, root, {"trajectories": ["two"]})
+    assert evidence.check_query(sql, {"trajectories": ["two"]}, {})
+    assert sorted(root.rglob("*")) == before
+
+
+def test_the_lock_cannot_be_undone():
+    with evidence._closed_database({"runs": tables.schema("runs").empty_table()}) as database:
+        for setting in ("enable_external_access = true", "threads = 2", "lock_configuration = false"):
+            with pytest.raises(duckdb.Error, match="locked"):
+                database.execute(f"SET {setting}")
+
+
+def test_variables_of_the_program_are_no_tables():
+    in_memory = tables.schema("runs").empty_table()
+    with evidence._closed_database({"runs": in_memory}) as database:
+        assert database.execute("SELECT * FROM runs").fetchall() == in_memory.to_pylist()
+        with pytest.raises(duckdb.CatalogException, match="in_memory does not exist"):
+            database.execute("SELECT * FROM in_memory")
+
+
+READS = {"trajectories": ["$arm"]}
+ARM = PLAIN + " WHERE arm = $arm"
+
+
+@pytest.mark.parametrize(
+    "sql, reads, bindings, complaint",
+    [
+        (ARM, {"trajectory": ["two"]}, {"arm": "two"}, "there is no table 'trajectory'"),
+        (ARM, {"trajectories": ["two"]}, {}, "$arm: not bound"),
+        (ARM, READS, {}, "every $name must be bound"),
+        (ARM, READS, {"arm": 3}, "every $name must be bound"),
+        (ARM, READS, {"arm": "two", "metric": "x"}, "$metric: bound by `with`, but not used"),
+        (ARM, READS | {"runs": ["two"]}, {"arm": "two"}, "runs: declared under `reads`, but not read"),
+        (ARM, {"series_trajectories": ["words"], "runs": ["two"]}, {"arm": "two"}, "runs: declared"),
+        ("SELECT seed, step AS value FROM trajectories", READS, {"arm": "two"}, '"step" not found'),
+        ("SELECT seed, loss AS value FROM train_log", READS, {"arm": "two"}, "train_log does not exist"),
+        ("WITH trajectories AS (SELECT 0 AS seed, 1 AS value) " + PLAIN, READS, {"arm": "two"}, "but not read"),
+        ("SELECT seed, arm, value FROM trajectories", READS, {"arm": "two"}, "columns must be seed, value"),
+        ("SELECT value, seed FROM trajectories", READS, {"arm": "two"}, "columns must be seed, value"),
+        ("SELECT seed, arm AS value FROM trajectories", READS, {"arm": "two"}, "value a number"),
+        ("SELECT value AS seed, value FROM trajectories", READS, {"arm": "two"}, "seed must be a whole number"),
+        ("SELECT seed value FRM trajectories", READS, {"arm": "two"}, "Parser Error"),
+        ("", READS, {"arm": "two"}, "must be a single SELECT"),
+    ],
+)
+def test_a_wrong_query_is_told_without_results(sql, reads, bindings, complaint):
+    problem = evidence.check_query(sql, reads, bindings)
+    assert complaint in problem
+    assert "\n" not in problem
+
+
+@pytest.mark.parametrize("reads", [READS, {"series_trajectories": ["words"]}, {"trajectories": ["two", "other/one"]}])
+def test_a_right_query_is_let_through(reads):
+    assert evidence.check_query(ARM + " AND value > $least; -- that is all", reads, {"arm": "two", "least": 1}) is None

@@ -1,0 +1,150 @@
+"""Intervals, p-values and verdicts against references, hand-worked examples and simulation."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from reinduce.judge.statistics import Bound, Criterion, Verdict, holm, interval, p_value, read_criterion, with_control
+from reinduce.judge.statistics import verdict as judge_values
+
+BELOW = Criterion("mean", Bound("below", 0.3), Bound("above", 0.7))
+ABOVE = Criterion("median", Bound("above", 0.5), Bound("below", 0.2))
+
+
+def verdict(values, criterion=BELOW, seeds=None):
+    return judge_values(dict(enumerate(values)), range(len(values)) if seeds is None else seeds, criterion)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 12])
+def test_mean_interval_is_students(n):
+    values = np.random.default_rng(n).normal(3, 2, n).tolist()
+    expected = stats.t.interval(0.95, n - 1, loc=np.mean(values), scale=stats.sem(values))
+    assert interval(values, "mean") == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("side, alternative", [("above", "greater"), ("below", "less")])
+def test_p_values_are_the_one_sided_tests(side, alternative):
+    values = np.random.default_rng(1).normal(0.4, 1, 9).tolist()
+    t_test = stats.ttest_1samp(values, 0.1, alternative=alternative).pvalue
+    assert p_value(values, "mean", Bound(side, 0.1)) == pytest.approx(t_test, rel=1e-9)
+    beyond = sum(value > 0.1 if side == "above" else value < 0.1 for value in values)
+    sign_test = stats.binomtest(beyond, 9, alternative="greater").pvalue
+    assert p_value(values, "median", Bound(side, 0.1)) == pytest.approx(sign_test, rel=1e-9)
+
+
+@pytest.mark.parametrize("n, low, high", [(6, 1, 6), (8, 1, 8), (9, 2, 8), (12, 3, 10), (20, 6, 15)])
+def test_median_interval_lies_between_the_tabulated_order_statistics(n, low, high):
+    assert interval(list(range(1, n + 1)), "median") == (low, high)
+
+
+def test_too_few_values_have_no_interval():
+    assert interval([1.0], "mean") is None
+    assert interval([1.0, 2, 3, 4, 5], "median") is None
+
+
+@pytest.mark.parametrize("statistic", ["mean", "median"])
+def test_p_value_and_interval_agree_on_what_is_beyond(statistic):
+    generator = np.random.default_rng(2)
+    bound = Bound("above", 0.0)
+    for _ in range(300):
+        values = generator.normal(0.7, 1, generator.integers(6, 12)).tolist()
+        assert (interval(values, statistic)[0] > 0) == (p_value(values, statistic, bound) <= 0.025)
+
+
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        ([0.10, 0.12, 0.11, 0.13, 0.09], "holds"),
+        ([0.90, 0.92, 0.91, 0.93, 0.89], "fails"),
+        ([0.50, 0.52, 0.51, 0.53, 0.49], "inconclusive"),
+        ([0.05, 0.50, 0.10, 0.40, 0.20], "inconclusive"),
+    ],
+)
+def test_the_whole_interval_decides(values, expected):
+    judged = verdict(values)
+    assert judged.verdict == expected
+    assert judged.low < judged.estimate < judged.high
+    assert judged.n_seeds == 5
+
+
+def test_median_verdicts():
+    assert verdict([0.6, 0.7, 0.8, 0.9, 0.7, 0.6], ABOVE).verdict == "holds"
+    assert verdict([0.6, 0.7, 0.8, 0.9, 0.7, 0.4], ABOVE).verdict == "inconclusive"
+    few = verdict([0.6, 0.7, 0.8, 0.9, 0.7], ABOVE)
+    assert (few.verdict, few.low) == ("inconclusive", None)
+    assert "at least 6" in few.reason
+
+
+def test_too_few_seeds():
+    judged = verdict([0.1, 0.1])
+    assert judged.verdict == "inconclusive"
+    assert "too few" in judged.reason
+    assert judged.p_value is None
+    assert verdict([], seeds=()).estimate is None
+
+
+def test_unmeasured_seeds_are_named():
+    judged = judge_values({0: 0.1, 1: 0.11, 2: None, 3: 0.1, 4: 0.09}, range(6), BELOW)
+    assert judged.verdict == "inconclusive"
+    assert judged.reason == "not measured for seeds 2, 5"
+    assert judged.estimate == pytest.approx(0.1)
+    assert judged.n_seeds == 4
+    assert judged.p_value is None
+
+
+@pytest.mark.parametrize("value, expected, p", [(0.1, "holds", 0), (0.3, "inconclusive", 1), (0.8, "fails", 1)])
+def test_equal_values_are_a_point(value, expected, p):
+    judged = verdict([value] * 4)
+    assert (judged.verdict, judged.low, judged.high) == (expected, value, value)
+    assert judged.p_value == p
+
+
+@pytest.mark.parametrize("n", [3, 5])
+@pytest.mark.parametrize("draw", [lambda g, n: g.normal(0, 1, n), lambda g, n: g.uniform(-1, 1, n)])
+def test_at_the_boundary_a_claim_holds_in_at_most_five_of_a_hundred_runs(draw, n):
+    generator = np.random.default_rng(3)
+    held = [verdict((0.3 + draw(generator, n)).tolist()).verdict == "holds" for _ in range(2000)]
+    assert 0 < np.mean(held) <= 0.05
+
+
+def test_a_control_that_holds_voids_the_claim():
+    holds, fails = verdict([0.1, 0.11, 0.12]), verdict([0.9, 0.91, 0.92])
+    assert with_control(holds, fails) == holds
+    void = with_control(holds, holds)
+    assert (void.verdict, void.reason) == ("inconclusive", "the control holds as well")
+    assert void.estimate == holds.estimate
+    assert with_control(fails, holds) == fails
+
+
+def test_holm_by_hand():
+    # 4 × 0.005, 3 × 0.01, 2 × 0.03, then 0.04 raised to the one before.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_counts_claims_without_a_p_value():
+    assert holm([0.01, None, 0.5]) == [pytest.approx(0.03), None, 1.0]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"statistic": "mode"},
+        {"holds": {"below": 0.3, "above": 0.1}},
+        {"holds": {"under": 0.3}},
+        {"fails": {"below": 0.1}},
+        {"fails": {"above": 0.2}},
+        {"fails": {"above": float("nan")}},
+    ],
+)
+def test_a_criterion_that_makes_no_sense_is_refused(changes):
+    given = {"statistic": "mean", "holds": {"below": 0.3}, "fails": {"above": 0.7}}
+    assert str(read_criterion(given)) == "mean below 0.3 (fails above 0.7)"
+    with pytest.raises(ValueError, match="criterion|bound|both"):
+        read_criterion(given | changes)
+
+
+def test_verdicts_know_nothing_but_plain_numbers():
+    judged = verdict([0.1, 0.12, 0.11])
+    assert isinstance(judged, Verdict)
+    assert {type(value) for value in (judged.estimate, judged.low, judged.high, judged.p_value)} == {float}

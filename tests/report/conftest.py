@@ -1,0 +1,182 @@
+"""A results folder as the other stages would leave it, with numbers drawn from simple curves."""
+
+import itertools
+import math
+import random
+from pathlib import Path
+
+import pytest
+
+from reinduce import tables
+from reinduce.config.specs import (
+    ArmSpec,
+    CheckpointSpec,
+    IndexPair,
+    MeasureSpec,
+    ModelSpec,
+    TrainSpec,
+    stream_seed,
+    to_json,
+)
+from reinduce.trace.files import write_text
+
+STUDY = "olsson2022"
+CONTEXT = 128
+# arm: task, layers, smeared keys, MLP ratio, middle of the change (share of training; None: no change)
+ARMS = {
+    "attn1": ("phrases", 1, False, 0, None),
+    "attn2": ("phrases", 2, False, 0, 0.6),
+    "attn3": ("phrases", 3, False, 0, 0.7),
+    "smeared1": ("phrases", 1, True, 0, 0.12),
+    "smeared2": ("phrases", 2, True, 0, 0.1),
+    "mlp2": ("phrases", 2, False, 4, 0.65),
+    "text-attn1": ("source_text", 1, False, 0, None),
+    "text-attn2": ("source_text", 2, False, 0, 0.6),
+    "text-smeared1": ("source_text", 1, True, 0, 0.1),
+}
+
+
+def write_results(root: Path, seeds: dict[str, int], checkpoints: int, indices: int = CONTEXT - 1) -> Path:
+    """Write a study of all arms: `seeds` per task, about so many checkpoints a run."""
+    for arm, (task, layers, smeared, mlp, middle) in ARMS.items():
+        steps = 4000 if mlp else 1600
+        every = CheckpointSpec(every={0: max(1, steps // checkpoints)})
+        model = ModelSpec(
+            layers=layers,
+            d_model=64,
+            heads=4,
+            vocabulary=128,
+            context=indices + 1,
+            mlp_ratio=mlp,
+            smeared_keys=smeared,
+        )
+        train = TrainSpec(steps=steps, batch=32, learning_rate=3e-3, checkpoints=every)
+        spec = ArmSpec(study=STUDY, arm=arm, task=task, model=model, train=train)
+        pairs = [IndexPair(early=(3, 5), late=(indices - 5, indices)), IndexPair(early=(2, 2), late=(indices, indices))]
+        folder = root / STUDY / arm
+        write_text(folder / "train.json", to_json(spec))
+        write_text(folder / "measure.json", to_json(MeasureSpec(pairs=pairs, derivative=(indices // 4, indices))))
+        for seed in range(seeds[task]):
+            _write_run(folder / f"seed{seed}", spec, seed, middle)
+    for task in seeds:
+        _write_components(root / STUDY / "series" / f"{task}.parquet", task, seeds[task], checkpoints)
+    return root
+
+
+def _change(step: int, steps: int, middle: float | None, seed: int) -> float:
+    """How much of the change is behind a run at a step, 0 to 1."""
+    if middle is None:
+        return 0.0
+    return 1 / (1 + math.exp(-(step / steps - middle * (1 + 0.04 * (seed % 5 - 2))) * 60))
+
+
+def _write_run(run: Path, spec: ArmSpec, seed: int, middle: float | None) -> None:
+    rng = random.Random(stream_seed("synthetic", spec.arm, seed))
+    steps, model = spec.train.steps, spec.model
+    key = {"study": STUDY, "arm": spec.arm, "seed": seed}
+    heads = list(itertools.product(range(model.layers), range(model.heads)))
+    inducing_layer = 0 if model.smeared_keys else min(1, model.layers - 1)
+    strength = {h: rng.uniform(0.45, 0.85) if h[0] == inducing_layer and h[1] != 2 else 0.02 for h in heads}
+    index_losses = []
+    for step in spec.train.checkpoints.steps(steps):
+        done, decay = _change(step, steps, middle, seed), math.exp(-step / steps * 8)
+        rows = [
+            {"metric": "loss", "value": 3.2 + 1.7 * decay + 1.1 * (1 - done) + rng.gauss(0, 0.01)},
+            {"metric": "icl_score", "value": -0.2 * (1 - decay) - 1.5 * done + rng.gauss(0, 0.02)},
+        ]
+        for layer, head in heads:
+            one = {"layer": layer, "head": head}
+            induces = done * strength[layer, head]
+            copying = 2 * induces - 0.3 * rng.random() if layer == inducing_layer else rng.uniform(-0.4, 0.3)
+            rows += [
+                one | {"metric": "prefix_matching", "value": induces + abs(rng.gauss(0, 0.01))},
+                one | {"metric": "copying", "value": copying},
+                one | {"metric": "previous_token", "value": 0.6 * done * rng.random() if layer == 0 else 0.05},
+                one | {"metric": "qk_trace", "value": 400 * induces + rng.gauss(0, 20) if layer else None},
+                one | {"metric": "ov_eigenvalues", "value": min(1.0, copying + rng.gauss(0, 0.1))},
+            ]
+        rows = [key | {"step": step, "metric_version": 1, "n": 10} | row for row in rows]
+        tables.write_rows("scores", rows, run / "score" / f"step{step:08d}.parquet")
+        for index, token_class in itertools.product(range(1, model.context), ("all", "copyable", "other")):
+            gain = 0.05 * decay + {"all": 0.4, "copyable": 0.7, "other": 0.05}[token_class] * done
+            loss = 4.5 + decay - gain * math.log(index)
+            row = {"step": step, "eval_set": "heldout", "token_class": token_class, "index": index, "loss": loss}
+            index_losses.append(key | row | {"n": 100})
+    tables.write_rows("index_losses", index_losses, run / "score" / "index_losses.parquet")
+    _write_trajectories(run, key, spec, middle, seed)
+    _write_ablations(run, key, spec, middle, seed, strength, rng)
+    rows = [
+        key
+        | {"step": steps, "source": f"{layer}.{head}", "layer": layer, "head": head, "target": "next_in_repeat"}
+        | {"metric": "direct_logit", "metric_version": 1, "value": 5 * strength[layer, head] * (middle is not None)}
+        for layer, head in heads
+    ]
+    tables.write_rows("attributions", rows, run / "attribute" / "attributions.parquet")
+
+
+def _write_trajectories(run: Path, key: dict, spec: ArmSpec, middle: float | None, seed: int) -> None:
+    centre = None if middle is None else spec.train.steps * middle * (1 + 0.04 * (seed % 5 - 2))
+    half = spec.train.steps * 0.05
+    values = {
+        "window_start": None if centre is None else max(0, centre - half),
+        "window_end": None if centre is None else centre + half,
+        "icl_midpoint": centre,
+        "prefix_midpoint": None if centre is None else centre - 5,
+        "formation_step": centre,
+    }
+    rows = [key | {"metric": name, "metric_version": 1, "value": value} for name, value in values.items()]
+    tables.write_rows("trajectories", rows, run / "score" / "trajectories.parquet")
+
+
+def _write_ablations(run: Path, key: dict, spec: ArmSpec, middle, seed: int, strength: dict, rng) -> None:
+    rows = []
+    last = spec.train.steps
+    for step in spec.train.checkpoints.steps(last):
+        done = _change(step, last, middle, seed)
+        baseline = {"loss": 4.5 - done, "icl_score": -0.2 - 1.5 * done, "before_after": 0.0}
+        for (layer, head), edit in itertools.product(strength, ("full", "pattern_preserving")):
+            effect = 0.25 * done * strength[layer, head] + rng.gauss(0, 0.01)
+            if edit == "full" and layer == 0 and head < 2:
+                effect += 0.5 * done
+            for metric, sign in (("loss", 1), ("icl_score", 1), ("before_after", -1)):
+                row = {"edit": edit, "chosen": "single", "heads": f"{layer}.{head}", "layer": layer, "head": head}
+                row |= {"metric": metric, "value": baseline[metric] + sign * effect, "baseline": baseline[metric]}
+                rows.append(key | {"step": step, "metric_version": 1, "n": 64} | row)
+    for chosen, draws in (("induction", 1), ("previous_token", 1), ("random", 4)):
+        for draw, edit in itertools.product(range(draws), ("full", "pattern_preserving")):
+            effect = {"induction": 1.4, "previous_token": 1.2, "random": 0.2}[chosen] * (middle is not None)
+            if edit == "pattern_preserving" and chosen == "previous_token":
+                effect = 0.0
+            row = {"edit": edit, "chosen": chosen, "draw": draw, "heads": "0.0+0.1", "metric": "icl_score"}
+            row |= {"value": -1.7 + effect + rng.gauss(0, 0.05), "baseline": -1.7}
+            rows.append(key | {"step": last, "metric_version": 1, "n": 64} | row)
+    tables.write_rows("ablations", rows, run / "ablate" / "ablations.parquet")
+
+
+def _write_components(path: Path, task: str, seeds: int, checkpoints: int) -> None:
+    rows = []
+    for arm, (its_task, _, _, mlp, middle) in ARMS.items():
+        if its_task != task:
+            continue
+        steps = 4000 if mlp else 1600
+        for seed, step in itertools.product(range(seeds), range(0, steps + 1, max(1, steps // checkpoints))):
+            done = _change(step, steps, middle, seed)
+            first, second = -10 + 30 * done, 8 - 20 * (1 - math.exp(-step / steps * 8)) + 12 * done + 0.4 * seed
+            for component, value in ((1, first + seed * 0.3), (2, second)):
+                row = {"study": STUDY, "arm": arm, "seed": seed, "step": step}
+                rows.append(row | {"component": component, "value": value})
+    tables.write_rows("loss_components", rows, path)
+    turns = [
+        {"study": STUDY, "arm": arm, "seed": seed, "metric": "pca_turn_angle", "metric_version": 1}
+        | {"value": None if middle is None else 100.0 + seed}
+        for arm, (its_task, _, _, _, middle) in ARMS.items()
+        for seed in range(seeds)
+        if its_task == task
+    ]
+    tables.write_rows("trajectories", turns, path.with_suffix(".trajectories.parquet"))
+
+
+@pytest.fixture(scope="session")
+def small_results(tmp_path_factory) -> Path:
+    """A results folder as small as the smoke scale's."""
+    return write_results(tmp_path_factory.mktemp("results"), {"phrases": 2, "source_text": 1}, 4, indices=15)

@@ -1,0 +1,114 @@
+import argparse
+import base64
+import io
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from reinduce.report import command, index, ledger
+
+LONG = "a-claim-whose-name-" + "goes-on-" * 12
+
+
+def row(**changes) -> dict:
+    claim = {
+        "study": "paper2020",
+        "claim": "heads-copy",
+        "says": "Heads copy.",
+        "verdict": "holds",
+        "figure": "anatomy",
+    }
+    claim |= {"estimate": 0.91234, "low": 0.85, "high": 0.97, "n_seeds": 5, "register": "A-01", "unit": "share"}
+    return claim | {"criterion": "mean above 0.5", "control_verdict": "fails", "scale": "laptop"} | changes
+
+
+@pytest.fixture
+def written(tmp_path):
+    rows = [
+        row(why="said the paper"),
+        row(claim="a<b", says="<script>alert('x')</script> & more", verdict="fails", figure="lost", paper_value='"<1"'),
+        row(claim=LONG, verdict="inconclusive", estimate=None, low=None, high=None, n_seeds=0, reason="no heads"),
+    ]
+    path = tmp_path / "ledger.json"
+    path.write_text(json.dumps({"scale": "laptop", "n_claims": len(rows), "claims": rows}))
+    picture = io.BytesIO()
+    Image.new("RGB", (900, 600), "red").save(picture, "PNG")
+    figure = tmp_path / "figures" / "paper2020.anatomy.html"
+    figure.parent.mkdir()
+    image = base64.b64encode(picture.getvalue()).decode()
+    figure.write_text(f'<title>Heads &amp; tails</title><img src="data:image/png;base64,{image}">')
+    return path, figure
+
+
+def page_of(written, out) -> str:
+    parser = argparse.ArgumentParser()
+    command.add_index_arguments(parser)
+    made = command.run_index(parser.parse_args([str(written[0]), "--figures", str(written[1]), "--out", str(out)]))
+    assert list(made.outputs) == [out] and set(made.inputs) == set(written)
+    return out.read_text()
+
+
+def test_the_front_page_links_and_counts(written, tmp_path):
+    page = page_of(written, tmp_path / "index.html")
+    assert page.count('href="figures/paper2020.anatomy.html"') == 3  # two claims and a thumbnail
+    assert 'href="claims/paper2020.heads-copy.json"' in page
+    assert "0.912 [0.85, 0.97]" in page and "said the paper" in page and "no heads" in page
+    assert "Heads &amp; tails" in page and "&amp;amp;" not in page
+    counts = re.findall(r'<b>(\d+)</b><span class="badge \w+">(\w+)</span>', page)
+    assert counts == [("1", "holds"), ("1", "fails"), ("1", "inconclusive")]
+
+
+def test_the_front_page_escapes_and_needs_nothing_else(written, tmp_path):
+    page = page_of(written, tmp_path / "index.html")
+    assert "<script" not in page and "&lt;script&gt;" in page
+    assert 'href="claims/paper2020.a%3Cb.json"' in page
+    assert not re.findall(r"https?://|<link|@import", page)
+    assert page == page_of(written, tmp_path / "index.html")
+
+
+def test_thumbnails_are_small(written, tmp_path):
+    thumbnail = re.search(r'base64,([^"]+)"', page_of(written, tmp_path / "index.html"))[1]
+    size = Image.open(io.BytesIO(base64.b64decode(thumbnail))).size
+    assert all(side <= most for side, most in zip(size, index.THUMBNAIL, strict=True))
+
+
+def test_only_the_smoke_scale_is_warned_of(written, tmp_path):
+    assert "say nothing about the claims" not in page_of(written, tmp_path / "index.html")
+    written[0].write_text(written[0].read_text().replace('"scale": "laptop"', '"scale": "smoke"'))
+    assert "say nothing about the claims" in page_of(written, tmp_path / "index.html")
+
+
+def test_show_prints_a_table_and_where_the_report_lies(written, capsys):
+    parser = argparse.ArgumentParser()
+    command.add_show_arguments(parser)
+    assert command.run_show(parser.parse_args(["--results", str(written[0].parent)])) is None
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= ledger.WIDTH
+    assert re.fullmatch(r"A-01  heads-copy +holds +0\.912 \[0\.85, 0\.97\] +5 +anatomy", lines[2])
+    assert "…" in lines[4] and "inconclusive" in lines[4]
+    assert "3 claims at scale laptop: 1 holds, 1 fails, 1 inconclusive" in lines
+    assert lines[-1] == "The report: results/index.html"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("{", "not a ledger"),
+        ("[]", "'scale' and 'claims'"),
+        ('{"scale": "x", "claims": [{"study": "a"}]}', "lacks claim"),
+    ],
+)
+def test_a_broken_ledger_is_named(tmp_path, content, what):
+    path = tmp_path / "ledger.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=f"ledger.json.*{what}"):
+        ledger.read(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "–"), (0.123456, "0.123"), (-1234.5, "-1234"), (5, "5"), (99999, "99999"), (0, "0")]
+)
+def test_numbers_stay_readable(value, text):
+    assert ledger.number(value) == text

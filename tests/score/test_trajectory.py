@@ -1,0 +1,67 @@
+"""Measures of a training run, on curves whose answer is known."""
+
+import math
+
+import pytest
+
+from reinduce.score import trajectory
+from reinduce.score.series import turn
+
+
+def sigmoid(middle: float, width: float, low: float = 0.0, high: float = -1.5, last: int = 1000):
+    return [(s, low + (high - low) / (1 + math.exp(-(s - middle) / width))) for s in range(0, last + 1, 20)]
+
+
+ABRUPT, GRADUAL = sigmoid(500, 15), [(s, -1.5 * s / 1000) for s in range(0, 1001, 20)]
+
+
+def test_the_window_of_an_abrupt_change_is_narrow_and_where_it_is():
+    start, end = trajectory.window(ABRUPT)
+    assert start < 500 < end
+    assert end - start <= 0.1 * 1000
+
+
+def test_the_window_of_a_straight_fall_is_three_quarters_of_it():
+    start, end = trajectory.window(GRADUAL)
+    assert end - start == pytest.approx(750, abs=10)
+
+
+def test_the_window_holds_the_gain_it_promises():
+    start, end = trajectory.window(ABRUPT)
+    gained = trajectory.at(ABRUPT, start) - trajectory.at(ABRUPT, end)
+    assert gained >= 0.75 * (ABRUPT[0][1] - ABRUPT[-1][1]) - 1e-9
+
+
+def test_a_score_that_never_falls_has_no_window():
+    assert trajectory.window([(0, 0.0), (10, 0.1), (20, 0.2)]) is None
+
+
+def test_midpoints_and_crossings_lie_between_checkpoints():
+    assert trajectory.midpoint(ABRUPT) == pytest.approx(500, abs=1)
+    assert trajectory.crossing([(0, 0.0), (100, 0.1), (200, 0.5)], 0.3) == pytest.approx(150)
+    assert trajectory.crossing([(0, 0.0), (100, 0.1)], 0.3) is None
+
+
+def test_drift_is_small_after_an_abrupt_change_and_not_after_a_gradual_one():
+    assert trajectory.late_drift(ABRUPT, trajectory.window(ABRUPT)) < 0.05
+    assert trajectory.late_drift(GRADUAL, (0, 500)) == pytest.approx(1)
+
+
+def test_the_bump_is_where_the_loss_turns_down():
+    plateau = [(s, 4.5 - v) for s, v in sigmoid(500, 30, 0.0, 1.5)]
+    early = [(s, v + math.exp(-s / 60)) for s, v in plateau]
+    assert trajectory.bump(early) == pytest.approx(455, abs=50)
+    assert trajectory.bump([(s, math.exp(-s / 300)) for s in range(0, 1001, 20)]) is None
+
+
+def test_a_path_with_a_corner_turns_there():
+    path = [(s, [min(s, 500) / 500, max(0, s - 500) / 500]) for s in range(0, 1001, 50)]
+    found = turn(path, (500, 1000))
+    assert found["pca_turn_angle"] == pytest.approx(90)
+    assert found["pca_turn_step"] == 500
+
+
+def test_a_straight_path_does_not_turn():
+    path = [(s, [s / 1000, s / 500]) for s in range(0, 1001, 50)]
+    assert turn(path, (400, 600))["pca_turn_angle"] == pytest.approx(0, abs=1e-4)
+    assert turn(path, None)["pca_turn_angle"] is None

@@ -1,0 +1,88 @@
+"""A task.json is read whole or refused with one sentence."""
+
+import copy
+import json
+
+import pytest
+
+from reinduce.task import TASKS, phrases, read_task, source_text
+
+VALUES = {
+    "task": "phrases",
+    "spec": {"vocabulary": 128, "context": 128, "phrase_length": [3, 6]},
+    "evaluation": {"heldout_examples": 64},
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a task.json with some values replaced, by dotted name."""
+
+    def write(**changes):
+        values = copy.deepcopy(VALUES)
+        for name, value in changes.items():
+            *parents, key = name.split("__")
+            part = values
+            for parent in parents:
+                part = part[parent]
+            part[key] = value
+        path = tmp_path / "task.json"
+        path.write_text(json.dumps(values))
+        return path
+
+    return write
+
+
+def test_tasks_offer_the_same_names():
+    assert list(TASKS.values()) == [phrases, source_text]
+    for task in TASKS.values():
+        assert {"vocabulary", "context"} <= set(task.Spec.__dataclass_fields__)
+        assert callable(task.Stream.batch)
+
+
+def test_values_become_a_task(write):
+    task = read_task(write())
+    assert task.name == "phrases"
+    assert task.spec == phrases.Spec(vocabulary=128, context=128)
+    assert (task.evaluation.heldout_examples, task.evaluation.repeat_length, task.evaluation.repeats) == (64, 25, 4)
+
+
+def test_lists_of_packages_become_a_specification(write):
+    task = read_task(write(task="source_text", spec={"context": 128, "packages": ["sympy"]}))
+    assert task.spec == source_text.Spec(context=128, packages=("sympy",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "speech"}, "no task 'speech'; there are: phrases, source_text"),
+        ({"extra": 1}, "a task has evaluation, spec, task, not evaluation, extra, spec, task"),
+        ({"spec__words": 3}, "PhrasesSpec: unknown words; expected vocabulary, context"),
+        ({"spec": {"vocabulary": 128}}, "PhrasesSpec: .*missing.*'context'"),
+        ({"evaluation__heldout": 3}, "EvaluationSpec: unknown heldout"),
+        (
+            {"spec__context": 100},
+            "a start token and 4 repeats of 25 tokens make 101, more than the context of 100; lower repeat_length",
+        ),
+        (
+            {"spec__vocabulary": 25},
+            "repeat_length is 25, but a vocabulary of 25 has only 24 distinct tokens beside the start token",
+        ),
+    ],
+)
+def test_wrong_values_are_named_with_their_file(write, changes, message):
+    with pytest.raises(ValueError, match=rf"task\.json: .*{message}"):
+        read_task(write(**changes))
+
+
+def test_a_task_that_just_fits_is_accepted(write):
+    assert read_task(write(spec__context=101)).spec.context == 101
+
+
+def test_missing_and_broken_files_are_named(tmp_path):
+    path = tmp_path / "task.json"
+    with pytest.raises(FileNotFoundError, match="task.json: no such task"):
+        read_task(path)
+    path.write_text('{"task": ')
+    with pytest.raises(ValueError, match="task.json: Expecting value"):
+        read_task(path)
