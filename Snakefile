@@ -1,8 +1,8 @@
 """The front door: reads the configuration, includes the rules, names the targets.
 
-    snakemake --cores all                                        everything
-    snakemake --cores 2 results/claims/olsson2022.abrupt-icl.json   one claim and what it needs
-    snakemake --profile slurm                                    on a cluster
+snakemake --cores all                                        everything
+snakemake --cores 2 results/claims/olsson2022.abrupt-icl.json   one claim and what it needs
+snakemake --profile slurm                                    on a cluster
 """
 
 from snakemake.utils import min_version
@@ -28,7 +28,7 @@ include: "workflow/rules/report.smk"
 
 rule all:
     default_target: True
-    localrule: True
     input:
         f"{R}/ledger.parquet",
         f"{R}/index.html",
+    localrule: True

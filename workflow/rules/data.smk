@@ -53,12 +53,12 @@ rule data_source_text:
         f"{R}/logs/data/source_text.log",
     benchmark:
         f"{R}/benchmarks/data/source_text.tsv"
+    # The longest trainings wait for it.
+    priority: 100
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
-    # The longest trainings wait for it.
-    priority: 100
     params:
         out=f"{R}/data/source_text",
     message:

@@ -34,11 +34,11 @@ for name, run in resolved.runs.items():
             f"{R}/logs/train/{name}/seed{{seed}}.log",
         benchmark:
             f"{R}/benchmarks/train/{name}/seed{{seed}}.tsv"
+        priority: cost(run.arm)
         threads: 1
         resources:
             mem_mb=2000,
             runtime=120,
-        priority: cost(run.arm)
         params:
             data=f"{R}/data/{run.arm.task}",
             out=f"{R}/{name}/seed{{seed}}/train",

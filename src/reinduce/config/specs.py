@@ -8,7 +8,7 @@ write are checked elsewhere (`config.tree`), against these very classes.
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 # Read by pydantic where it is installed; ignored where it is not.

@@ -170,7 +170,7 @@ class Criterion(Strict):
         up = self.holds.above is not None
         if up != (self.fails.below is not None):
             raise ValueError("holds and fails must lie on opposite sides: one above, one below")
-        if up and self.holds.above < self.fails.below or not up and self.holds.below > self.fails.above:
+        if (up and self.holds.above < self.fails.below) or (not up and self.holds.below > self.fails.above):
             raise ValueError("holds and fails overlap")
         return self
 
