@@ -10,10 +10,10 @@ rule ablate:
         ablate=f"{R}/{{study}}/{{arm}}/ablate.json",
         train=f"{R}/{{study}}/{{arm}}/train.json",
         measure=f"{R}/{{study}}/{{arm}}/measure.json",
-        data=lambda wildcards: f"{data_of(wildcards)}/heldout.parquet",
+        data=lambda w: data_of(w, "heldout"),
         checkpoints=checkpoints_of,
-        scores=lambda wildcards: last_score(wildcards),
         windows=f"{RUN}/score/trajectories.parquet",
+        scores=last_score,
         sources=sources("reinduce.ablate"),
     output:
         f"{RUN}/ablate/ablations.parquet",
@@ -26,17 +26,13 @@ rule ablate:
         mem_mb=2000,
         runtime=120,
     params:
-        data=data_of,
-        run=RUN,
+        data=lambda w, input: Path(input.data[0]).parent,
+        checkpoints=lambda w, input: Path(input.checkpoints[0]).parent,
+        scores=subpath(input.windows, parent=True),
+        out=subpath(output[0], parent=True),
     message:
         "ablate: {wildcards.study}/{wildcards.arm} seed {wildcards.seed}"
     shell:
         "reinduce ablate {input.ablate:q} --train {input.train:q} --measure {input.measure:q}"
-        " --seed {wildcards.seed} --data {params.data:q} --checkpoints {params.run:q}/train/checkpoints"
-        " --scores {params.run:q}/score --out {params.run:q}/ablate --log {log:q}"
-
-
-def last_score(wildcards):
-    """The scores of a run's last checkpoint, by which heads are chosen."""
-    step = checkpoint_name(run_of(wildcards).steps[-1])
-    return f"{R}/{wildcards.study}/{wildcards.arm}/seed{wildcards.seed}/score/{step}.parquet"
+        " --seed {wildcards.seed} --data {params.data:q} --checkpoints {params.checkpoints:q}"
+        " --scores {params.scores:q} --out {params.out:q} --log {log:q}"

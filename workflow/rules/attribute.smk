@@ -8,7 +8,7 @@ Output: attribute/attributions.parquet for each seed.
 rule attribute:
     input:
         train=f"{R}/{{study}}/{{arm}}/train.json",
-        data=lambda wildcards: [f"{data_of(wildcards)}/{name}" for name in ("repeated.parquet", "random.parquet")],
+        data=lambda w: data_of(w, "repeated", "random"),
         checkpoints=checkpoints_of,
         sources=sources("reinduce.attribute"),
     output:
@@ -22,10 +22,11 @@ rule attribute:
         mem_mb=2000,
         runtime=30,
     params:
-        data=data_of,
-        run=RUN,
+        data=lambda w, input: Path(input.data[0]).parent,
+        checkpoints=lambda w, input: Path(input.checkpoints[0]).parent,
+        out=subpath(output[0], parent=True),
     message:
         "attribute: {wildcards.study}/{wildcards.arm} seed {wildcards.seed}"
     shell:
         "reinduce attribute --train {input.train:q} --seed {wildcards.seed} --data {params.data:q}"
-        " --checkpoints {params.run:q}/train/checkpoints --out {params.run:q}/attribute --log {log:q}"
+        " --checkpoints {params.checkpoints:q} --out {params.out:q} --log {log:q}"

@@ -1,15 +1,16 @@
-"""What all rules share: the resolved configuration and where things lie.
+"""What all rules share: the resolved configuration, and functions from names to paths.
 
 Required: config (config.yaml with whatever the command line replaces).
-Defines: resolved, R (the results folder), and functions from names to paths.
+Defines: resolved (what runs), R (the results folder). Paths come from `reinduce.config.layout`.
 """
 
+import re
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from reinduce.config import layout
 from reinduce.config.load import ConfigError, load, write_resolved
-from reinduce.config.specs import checkpoint_name
 from reinduce.trace.sources import closure
 
 try:
@@ -19,7 +20,8 @@ except ConfigError as error:
 write_resolved(resolved)
 
 R = resolved.results.as_posix()
-RUN = R + "/{study}/{arm}/seed{seed}"
+RUN = f"{R}/{{study}}/{{arm}}/seed{{seed}}"
+FIGURES = [(key, figure) for key, study in resolved.studies.items() for figure in study.figures]
 
 
 wildcard_constraints:
@@ -28,44 +30,76 @@ wildcard_constraints:
     seed=r"\d+",
     task="[a-z_]+",
     claim="[a-z0-9-]+",
-    figure="[a-z0-9-]+",
 
 
 def sources(module):
-    """Source files whose edit makes a stage's results stale."""
-    return [path.as_posix() for path in closure(module)]
+    """Source files whose edit makes a stage's results stale; a package's templates are sources too."""
+    return [*closure(module), *sorted(Path("src", *module.split("."), "templates").glob("*"))]
 
 
-def run_of(wildcards):
-    """The resolved arm that a run's wildcards name."""
+def rule_name(stage, name):
+    """A rule's name for one arm or figure."""
+    return re.sub(r"\W", "_", f"{stage}_{name}")
+
+
+def asked(wildcards):
+    """The resolved arm that wildcards name."""
     name = f"{wildcards.study}/{wildcards.arm}"
     if name not in resolved.runs:
         raise WorkflowError(f"no arm {name}; there are: {', '.join(resolved.runs)}")
     return resolved.runs[name]
 
 
-def data_of(wildcards):
-    """The task's folder of a run."""
-    return f"{R}/data/{run_of(wildcards).arm.task}"
+def own_text():
+    """What tokens are made from: the lock, which pins the packages, or the user's own file or folder."""
+    spec = resolved.tasks.get("source_text", {}).get("spec", {"source": "packages"})
+    return "envs/lock.txt" if spec["source"] == "packages" else spec["path"]
+
+
+def cost(arm):
+    """Roughly how long a training takes: long ones start first, so that no core idles at the end."""
+    model = arm.model
+    width = model.layers * model.d_model * (4 + 2 * model.mlp_ratio) + model.vocabulary
+    return round(arm.train.steps * arm.train.batch * model.context * model.d_model * width / 1e9) + 1
 
 
 def checkpoints_of(wildcards):
     """A run's checkpoints."""
-    folder = f"{R}/{wildcards.study}/{wildcards.arm}/seed{wildcards.seed}/train/checkpoints"
-    return [f"{folder}/{checkpoint_name(step)}.safetensors" for step in run_of(wildcards).steps]
+    return layout.checkpoint_files(Path(RUN.format(**wildcards)), asked(wildcards).arm)
 
 
-def folders_of_runs(name):
-    """Folders of all seeds of 'study/arm'."""
-    return [f"{R}/{name}/seed{seed}" for seed in range(resolved.runs[name].seeds)]
+def data_of(wildcards, *names):
+    """Files of the data folder of a run's task."""
+    return [f"{R}/data/{asked(wildcards).arm.task}/{name}.parquet" for name in names]
 
 
-def reads_of(claim):
-    """(table, 'study/arm') of all that a claim and its control read; `$name` filled in."""
-    found = set()
-    for bindings in (claim["with"], claim["with"] | claim["control"]["with"]):
-        for table, names in claim["reads"].items():
-            for name in names:
-                bound = str(bindings[name[1:]]) if name.startswith("$") else name
-                found.add((table, bound if "/" in bound else f"{claim['study']}/{bound}"))
-    return sorted(found)
+def last_score(wildcards):
+    """The scores of a run's last checkpoint, by which heads are chosen."""
+    return layout.score_files(Path(RUN.format(**wildcards)), asked(wildcards).arm)[-1]
+
+
+def folders_on_task(study, task):
+    """Seed folders of all runs of a study on a task."""
+    chosen = [(n, run) for n, run in resolved.runs.items() if (run.arm.study, run.arm.task) == (study, task)]
+    return [folder for name, run in chosen for folder in layout.seed_folders(R, name, run.seeds)]
+
+
+def evidence_of(wildcards):
+    """Every file that a claim and its control read."""
+    name = f"{wildcards.study}.{wildcards.claim}"
+    if name not in resolved.claims:
+        raise WorkflowError(f"no claim {name}; there are: {', '.join(resolved.claims)}")
+    runs = {key: (run.arm, run.seeds) for key, run in resolved.runs.items()}
+    return layout.evidence_files(R, resolved.claims[name], runs)
+
+
+def drawn_of(study):
+    """The tables that a study's figures are drawn from."""
+    files = [f"{R}/{study}/seeds.json"]
+    for name, run in resolved.runs.items():
+        if run.arm.study == study:
+            for folder in layout.seed_folders(R, name, run.seeds):
+                for table in ("scores", "index_losses", "trajectories", "ablations", "attributions"):
+                    files += layout.run_table_files(table, folder, run.arm)
+    tasks = sorted({run.arm.task for run in resolved.runs.values() if run.arm.study == study})
+    return files + [layout.series_file(R, "loss_components", f"{study}/{task}") for task in tasks]

@@ -5,27 +5,13 @@ Output: results/data/<task>/{heldout,repeated,random}.parquet; source_text also
 {tokenizer.json,train.bin,sources.parquet}.
 """
 
-FROZEN = ["heldout.parquet", "repeated.parquet", "random.parquet"]
-TEXT = ["tokenizer.json", "train.bin", "sources.parquet"]
-
-
-def data_files(task):
-    """A task's data folder, file by file."""
-    return [f"{R}/data/{task}/{name}" for name in FROZEN + (TEXT if task == "source_text" else [])]
-
-
-def own_text():
-    """What the tokens are made from: the lock, which pins the packages, or the user's own file or folder."""
-    spec = resolved.tasks.get("source_text", {}).get("spec", {"source": "packages"})
-    return ["envs/lock.txt"] if spec["source"] == "packages" else [spec["path"]]
-
 
 rule data_phrases:
     input:
         task=f"{R}/data/phrases/task.json",
         sources=sources("reinduce.data"),
     output:
-        data_files("phrases"),
+        layout.data_files(R, "phrases"),
     log:
         f"{R}/logs/data/phrases.log",
     benchmark:
@@ -35,7 +21,7 @@ rule data_phrases:
         mem_mb=2000,
         runtime=10,
     params:
-        out=f"{R}/data/phrases",
+        out=subpath(output[0], parent=True),
     message:
         "data: phrases"
     shell:
@@ -48,19 +34,19 @@ rule data_source_text:
         text=own_text(),
         sources=sources("reinduce.data"),
     output:
-        data_files("source_text"),
+        layout.data_files(R, "source_text"),
     log:
         f"{R}/logs/data/source_text.log",
     benchmark:
         f"{R}/benchmarks/data/source_text.tsv"
-    # The longest trainings wait for it.
-    priority: 100
+    # Several trainings wait for it.
+    priority: 1000
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
     params:
-        out=f"{R}/data/source_text",
+        out=subpath(output[0], parent=True),
     message:
         "data: source_text (tokens of real text)"
     shell:

@@ -4,65 +4,48 @@ Required: the runs' tables, the ledger.
 Output: results/figures/<study>.<figure>.{ipynb,html}, results/index.html.
 """
 
-FIGURES = [(key, figure) for key, study in resolved.studies.items() for figure in study.figures]
-PAGES = [f"{R}/figures/{key}.{figure}.html" for key, figure in FIGURES]
-DRAWN = ["score/index_losses", "score/trajectories", "ablate/ablations", "attribute/attributions"]
-
-
-def templates():
-    """The pages' templates, which are sources too."""
-    return sorted(Path(path).as_posix() for path in Path("src/reinduce/report/templates").iterdir())
-
-
-def drawn_by(wildcards):
-    """The tables of all runs of a study."""
-    names = [name for name, run in resolved.runs.items() if run.arm.study == wildcards.study]
-    tasks = sorted({resolved.runs[name].arm.task for name in names})
-    tables = [file for name in names for file in files_of("scores", name)]
-    tables += [f"{folder}/{file}.parquet" for name in names for folder in folders_of_runs(name) for file in DRAWN]
-    return tables + [f"{R}/{wildcards.study}/series/{task}.parquet" for task in tasks]
-
-
 for key, figure in FIGURES:
 
     rule:
         name:
-            f"figure_{key}_{figure.replace('-', '_')}"
+            rule_name("figure", f"{key}.{figure}")
         input:
-            drawn_by,
-            notebook=f"workflow/studies/{{study}}/{figure}.py",
-            sources=sources("reinduce.report") + templates(),
+            drawn=drawn_of(key),
+            notebook=f"workflow/studies/{key}/{figure}.py",
+            sources=sources("reinduce.report"),
         output:
-            notebook=f"{R}/figures/{{study,{key}}}.{figure}.ipynb",
+            notebook=f"{R}/figures/{key}.{figure}.ipynb",
             page=report(
-                f"{R}/figures/{{study,{key}}}.{figure}.html",
+                f"{R}/figures/{key}.{figure}.html",
                 caption=f"../report/{figure}.rst",
                 category=resolved.studies[key].figures[figure].category,
                 labels={"study": key, "figure": resolved.studies[key].figures[figure].title},
             ),
         log:
-            f"{R}/logs/figure/{{study}}.{figure}.log",
+            f"{R}/logs/figure/{key}.{figure}.log",
         benchmark:
-            f"{R}/benchmarks/figure/{{study}}.{figure}.tsv"
+            f"{R}/benchmarks/figure/{key}.{figure}.tsv"
         threads: 1
         resources:
             mem_mb=2000,
             runtime=20,
         params:
-            results=R,
+            # Two folders up from the page, figures/<name>.html.
+            results=subpath(output.page, ancestor=2),
+            study=key,
             scale=resolved.config.scale,
         message:
             f"figure: {key}.{figure}"
         shell:
-            "reinduce figure {input.notebook:q} --results {params.results:q} --study {wildcards.study}"
+            "reinduce figure {input.notebook:q} --results {params.results:q} --study {params.study:q}"
             " --scale {params.scale:q} --out-ipynb {output.notebook:q} --out-html {output.page:q} --log {log:q}"
 
 
 rule index:
     input:
         ledger=f"{R}/ledger.json",
-        figures=PAGES,
-        sources=sources("reinduce.report") + templates(),
+        figures=[f"{R}/figures/{key}.{figure}.html" for key, figure in FIGURES],
+        sources=sources("reinduce.report"),
     output:
         f"{R}/index.html",
     log:

@@ -5,27 +5,23 @@ Output: score/step*.parquet (a target each), index_losses, token_losses, traject
 and, for all runs of a study on a task, the joint components of their losses.
 """
 
-SCORED = ["index_losses", "token_losses", "trajectories"]
-
 for name, run in resolved.runs.items():
+    folder = Path(R, name, "seed{seed}")
 
     rule:
         name:
-            f"score_{name.replace('/', '_').replace('-', '_')}"
+            rule_name("score", name)
         input:
             measure=f"{R}/{name}/measure.json",
             train=f"{R}/{name}/train.json",
-            data=expand(f"{R}/data/{run.arm.task}/{{file}}", file=FROZEN),
-            checkpoints=expand(
-                f"{R}/{name}/seed{{{{seed}}}}/train/checkpoints/{{step}}.safetensors",
-                step=map(checkpoint_name, run.steps),
-            ),
+            data=layout.data_files(R, run.arm.task),
+            checkpoints=layout.checkpoint_files(folder, run.arm),
             sources=sources("reinduce.score.command"),
         output:
-            expand(
-                f"{R}/{name}/seed{{{{seed}}}}/score/{{file}}.parquet",
-                file=[*map(checkpoint_name, run.steps), *SCORED],
-            ),
+            layout.score_files(folder, run.arm),
+            windows=folder / "score/trajectories.parquet",
+            by_index=folder / "score/index_losses.parquet",
+            by_token=folder / "score/token_losses.parquet",
         log:
             f"{R}/logs/score/{name}/seed{{seed}}.log",
         benchmark:
@@ -35,9 +31,9 @@ for name, run in resolved.runs.items():
             mem_mb=2000,
             runtime=60,
         params:
-            data=f"{R}/data/{run.arm.task}",
-            checkpoints=f"{R}/{name}/seed{{seed}}/train/checkpoints",
-            out=f"{R}/{name}/seed{{seed}}/score",
+            data=lambda w, input: Path(input.data[0]).parent,
+            checkpoints=lambda w, input: Path(input.checkpoints[0]).parent,
+            out=subpath(output.windows, parent=True),
         message:
             f"score: {name} seed {{wildcards.seed}}"
         shell:
@@ -45,19 +41,10 @@ for name, run in resolved.runs.items():
             " --checkpoints {params.checkpoints:q} --out {params.out:q} --log {log:q}"
 
 
-def scored_runs(wildcards):
-    """Score folders of all runs of a study on a task."""
-    return [
-        f"{folder}/score"
-        for name, run in resolved.runs.items()
-        if (run.arm.study, run.arm.task) == (wildcards.study, wildcards.task)
-        for folder in folders_of_runs(name)
-    ]
-
-
 rule series:
     input:
-        lambda wildcards: expand("{run}/{file}.parquet", run=scored_runs(wildcards), file=SCORED[1:]),
+        losses=lambda w: [folder / "score/token_losses.parquet" for folder in folders_on_task(w.study, w.task)],
+        windows=lambda w: [folder / "score/trajectories.parquet" for folder in folders_on_task(w.study, w.task)],
         sources=sources("reinduce.score.series"),
     output:
         table=f"{R}/{{study}}/series/{{task}}.parquet",
@@ -71,7 +58,7 @@ rule series:
         mem_mb=2000,
         runtime=30,
     params:
-        runs=scored_runs,
+        runs=lambda w: [folder / "score" for folder in folders_on_task(w.study, w.task)],
     message:
         "series: components of losses, {wildcards.study} on {wildcards.task}"
     shell:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from reinduce.config import yaml
+from reinduce.config.layout import SERIES_TABLES, bound_reads, checkpoint_steps
 from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, ModelSpec, TrainSpec, to_json
 from reinduce.config.tree import Arm, Budget, Claim, Config, Replacement, Scale, Study, StudySize
 from reinduce.task import TASKS, Task
@@ -37,7 +38,7 @@ class Run:
     @property
     def steps(self) -> list[int]:
         """Steps at which checkpoints are kept."""
-        return self.arm.train.checkpoints.steps(self.arm.train.steps)
+        return checkpoint_steps(self.arm)
 
 
 @dataclass
@@ -65,7 +66,11 @@ def load(values: Mapping | None = None, root: Path = Path()) -> Resolved:
     problems: list[str] = []
     path = root / "config.yaml"
     written = _read(path, problems) if path.is_file() else {}
-    config = _validated(Config, yaml.numbers(written if values is None else dict(values)), "config.yaml", problems)
+    given = yaml.numbers(written if values is None else dict(values))
+    config = _validated(Config, given, "config.yaml", problems)
+    if config is None:
+        # Go on without what is wrong, so that the rest is checked too.
+        config = _validated(Config, _without_faults(Config, given), "config.yaml", [])
     if config is None:
         raise ConfigError(problems)
     workflow = root / "workflow"
@@ -109,12 +114,10 @@ def _add_runs(resolved: Resolved, key: str, study: Study, scale: Scale, problems
             problems.append(f"{where}: scales.{name}.tasks: nothing about {arm.task}, the task of arm {arm_name}")
             continue
         task = _task(resolved, arm.task, scale, problems)
-        if task is None:
-            continue
         _add_run(resolved, f"{key}/{arm_name}", arm, size, task, problems)
 
 
-def _add_run(resolved: Resolved, name: str, arm: Arm, size: StudySize, task: Task, problems: list[str]) -> None:
+def _add_run(resolved: Resolved, name: str, arm: Arm, size: StudySize, task: Task | None, problems: list[str]) -> None:
     key, arm_name = name.split("/")
     scale = resolved.config.scale
     layers: dict[str, Budget | Arm | Replacement] = {
@@ -123,7 +126,10 @@ def _add_run(resolved: Resolved, name: str, arm: Arm, size: StudySize, task: Tas
         f"study.yaml scales.{scale}.arms.{arm_name}": size.arms.get(arm_name, Replacement()),
         f"config.yaml overrides.{key}.{arm_name}": resolved.config.overrides.get(key, {}).get(arm_name, Replacement()),
     }
-    shared = {"vocabulary": task.spec.vocabulary, "context": task.spec.context}
+    # Where the task itself is wrong, an arm's own settings are checked all the same.
+    shared = (
+        {"vocabulary": task.spec.vocabulary, "context": task.spec.context} if task else {"vocabulary": 2, "context": 2}
+    )
     specs = {}
     for part, kind, fixed in (("model", ModelSpec, shared), ("train", TrainSpec, {})):
         origin = {f: f"{where}.{part}" for where, layer in layers.items() for f in getattr(layer, part)}
@@ -133,7 +139,7 @@ def _add_run(resolved: Resolved, name: str, arm: Arm, size: StudySize, task: Tas
             problems.append(f"{name}: {part}: {', '.join(twice)} come from the task; set them under tasks.{arm.task}")
             continue
         specs[part] = _validated(kind, merged | fixed, f"{name}: {part}", problems, origin)
-    if None in specs.values() or len(specs) < 2:
+    if None in specs.values() or len(specs) < 2 or task is None:
         return
     seeds = [layer.seeds for layer in layers.values() if getattr(layer, "seeds", None) is not None][-1]
     spec = ArmSpec(study=key, arm=arm_name, task=arm.task, **specs)
@@ -182,24 +188,33 @@ def _add_claims(resolved: Resolved, key: str, path: Path, problems: list[str]) -
             problems.append(f"{where}: {label}: given twice")
         if claim.figure not in study.figures:
             problems.append(f"{where}: {label}: figure: no {claim.figure!r}; there are: {', '.join(study.figures)}")
-        seeds = {}
-        for bindings in (claim.with_, claim.with_ | claim.control.with_):
-            for table, names in claim.reads.items():
-                for arm in names:
-                    full = str(bindings.get(arm[1:], arm)) if arm.startswith("$") else arm
-                    if table in ("series_trajectories", "loss_components"):
-                        if full not in resolved.tasks:
-                            problems.append(f"{where}: {label}: reads.{table}: no task {full!r} in this study")
-                        continue
-                    full = full if "/" in full else f"{key}/{full}"
-                    if full in resolved.runs:
-                        seeds[full] = resolved.runs[full].seeds
-                    elif study.arms.keys() != set() and full.split("/")[1] not in study.arms:
-                        problems.append(f"{where}: {label}: reads.{table}: no arm {full!r}")
-        if not seeds:
-            seeds = {name: run.seeds for name, run in resolved.runs.items() if name.startswith(f"{key}/")}
+        seeds = _seeds_read(resolved, key, claim, f"{where}: {label}", problems)
         plain = {"study": key, "claim": claim.id, "scale": resolved.config.scale, "seeds": seeds}
         resolved.claims[name] = plain | claim.model_dump(by_alias=True, exclude_none=True)
+
+
+def _seeds_read(resolved: Resolved, key: str, claim: Claim, where: str, problems: list[str]) -> dict[str, int]:
+    """'study/arm' → seeds of every arm that a claim and its control read; of all arms for tables of a whole task."""
+    seeds = {}
+    for bindings in (claim.with_, claim.with_ | claim.control.with_):
+        try:
+            reads = bound_reads(claim.reads, key, bindings)
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
+            continue
+        for table, names in reads.items():
+            for name in names:
+                if table in SERIES_TABLES:
+                    study, task = name.split("/")
+                    arms = [n for n, run in resolved.runs.items() if (run.arm.study, run.arm.task) == (study, task)]
+                else:
+                    arms = [name] if name in resolved.runs else []
+                # An arm or task whose own settings are wrong has been told of already.
+                known = {*resolved.studies[key].arms, *resolved.tasks}
+                if not arms and name.split("/")[1] not in known:
+                    problems.append(f"{where}: reads.{table}: there is no {name!r} among the studies that run")
+                seeds |= {arm: resolved.runs[arm].seeds for arm in arms}
+    return seeds
 
 
 def write_resolved(resolved: Resolved) -> None:
@@ -212,6 +227,9 @@ def write_resolved(resolved: Resolved) -> None:
         write_text(results / name / "train.json", to_json(run.arm))
         write_text(results / name / "measure.json", to_json(resolved.measure))
         write_text(results / name / "ablate.json", to_json(resolved.ablate))
+    for key in resolved.studies:
+        seeds = {run.arm.arm: run.seeds for run in resolved.runs.values() if run.arm.study == key}
+        write_text(results / key / "seeds.json", to_json(seeds))
     for claim in resolved.claims.values():
         write_text(results / claim["study"] / "claims" / f"{claim['claim']}.json", to_json(claim))
 
@@ -260,12 +278,28 @@ def _validated(kind, values: Any, where: str, problems: list[str], origin: Mappi
     return None
 
 
+def _without_faults(kind, values: Any) -> Any:
+    """The values without those that `kind` finds wrong."""
+    values = json.loads(json.dumps(values))
+    try:
+        TypeAdapter(kind).validate_python(values, strict=True)
+    except ValidationError as error:
+        for problem in error.errors():
+            *path, last = problem["loc"]
+            place = values
+            for step in path:
+                place = place[step] if isinstance(place, dict | list) else {}
+            if isinstance(place, dict):
+                place.pop(last, None)
+    return values
+
+
 def _told(kind, problem: Mapping, where: str, origin: Mapping[str, str]) -> str:
     """One problem: where, which key, what was found, what was expected."""
     path = [str(part) for part in problem["loc"]]
     key = ".".join(path)
     message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _fields(kind, path[:-1])
         close = difflib.get_close_matches(path[-1], known, 1)
         message = f"unknown key; expected {', '.join(known)}" + (f"; did you mean {close[0]}?" if close else "")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from reinduce import tables
+from reinduce.config.layout import SERIES_TABLES
 from reinduce.judge import evidence, statistics
 from reinduce.trace.files import write_text
 from reinduce.trace.manifest import Made
@@ -103,7 +104,7 @@ def _ask(claim: Mapping, reads: Mapping, bindings: Mapping, criterion: statistic
 
 def _expected_seeds(reads: Mapping[str, list[str]], seeds: Mapping[str, int]) -> range:
     """Seeds that every arm read has; where whole series are read, that every arm the claim names has."""
-    arms = {name for table, names in reads.items() if table not in evidence.SERIES_FILES for name in names}
+    arms = {name for table, names in reads.items() if table not in SERIES_TABLES for name in names}
     unknown = sorted(arms - set(seeds))
     if unknown or not seeds:
         raise ValueError(f"seeds: how many has {', '.join(unknown) or 'each arm'}?")

@@ -12,26 +12,12 @@ import duckdb
 import pyarrow as pa
 
 from reinduce import tables
-from reinduce.config.specs import ArmSpec, checkpoint_name, read_spec
+from reinduce.config.layout import RUN_TABLES, SERIES_TABLES, bound_reads, run_table_files, seed_folders, series_file
+from reinduce.config.specs import ArmSpec, read_spec
 
-RUN_FILES = {
-    "runs": ("train", "run"),
-    "train_log": ("train", "train_log"),
-    "index_losses": ("score", "index_losses"),
-    "token_losses": ("score", "token_losses"),
-    "trajectories": ("score", "trajectories"),
-    "ablations": ("ablate", "ablations"),
-    "attributions": ("attribute", "attributions"),
-}
-"""Table -> stage and file of a seed's folder. `scores` has one file a checkpoint instead."""
-
-SERIES_FILES = {
-    "loss_components": ("loss_components", ".parquet"),
-    "series_trajectories": ("trajectories", ".trajectories.parquet"),
-}
-"""What `reads` names by task rather than by arm -> table and ending of the file that all arms share."""
-
-READABLE = sorted({"scores", *RUN_FILES, *SERIES_FILES})
+READABLE = sorted({"scores", *RUN_TABLES, *SERIES_TABLES})
+TARGETS = {"series_trajectories": "trajectories"}
+"""What a query calls a table of `reads` that goes by another name there."""
 WHOLE_NUMBERS = {"tinyint", "smallint", "integer", "bigint", "hugeint"}
 NUMBERS = {*WHOLE_NUMBERS, "boolean", "float", "double", "decimal"}
 
@@ -41,20 +27,16 @@ def resolve(reads: Mapping[str, list[str]], study: str, bindings: Mapping) -> di
 
     Raises ValueError for a table that there is not, or a name that is not bound to text.
     """
-    resolved = {}
-    for table, names in reads.items():
+    for table in reads:
         if table not in READABLE:
             raise ValueError(f"reads: there is no table {table!r}; there are {', '.join(READABLE)}")
-        bound = [bindings.get(name[1:]) if name.startswith("$") else name for name in names]
-        if not all(isinstance(name, str) for name in bound):
-            raise ValueError(f"reads.{table}: {', '.join(names)}: every $name must be bound to an arm's name by `with`")
-        resolved[table] = list(dict.fromkeys(name if "/" in name else f"{study}/{name}" for name in bound))
-    return resolved
+    return bound_reads(reads, study, bindings)
 
 
 def arm_files(reads: Mapping[str, list[str]], results: Path) -> list[Path]:
-    """Specifications of the arms whose checkpoints are read: their schedules say which score files there are."""
-    return [results / name / "train.json" for name in reads.get("scores", ())]
+    """Specifications of the arms that are read: their schedules say which files there are."""
+    names = {name for table, names in reads.items() if table not in SERIES_TABLES for name in names}
+    return [results / name / "train.json" for name in sorted(names)]
 
 
 def files(reads: Mapping[str, list[str]], seeds: Mapping[str, int], results: Path) -> dict[str, list[Path]]:
@@ -67,25 +49,16 @@ def files(reads: Mapping[str, list[str]], seeds: Mapping[str, int], results: Pat
     found: dict[str, list[Path]] = {}
     for table, names in reads.items():
         for name in names:
-            if table in SERIES_FILES:
-                target, ending = SERIES_FILES[table]
-                study, task = name.split("/")
-                found.setdefault(target, []).append(results / study / "series" / f"{task}{ending}")
+            target = found.setdefault(TARGETS.get(table, table), [])
+            if table in SERIES_TABLES:
+                target.append(series_file(results, table, name))
             else:
-                found.setdefault(table, []).extend(_run_files(table, name, seeds[name], results))
+                arm = read_spec(ArmSpec, results / name / "train.json")
+                for folder in seed_folders(results, name, seeds[name]):
+                    target += run_table_files(table, folder, arm)
     for paths in found.values():
         _require(paths)
     return found
-
-
-def _run_files(table: str, name: str, seeds: int, results: Path) -> list[Path]:
-    folders = [results / name / f"seed{seed}" for seed in range(seeds)]
-    if table != "scores":
-        stage, file = RUN_FILES[table]
-        return [folder / stage / f"{file}.parquet" for folder in folders]
-    train = read_spec(ArmSpec, results / name / "train.json").train
-    steps = train.checkpoints.steps(train.steps)
-    return [folder / "score" / f"{checkpoint_name(step)}.parquet" for folder in folders for step in steps]
 
 
 def _require(paths: list[Path]) -> None:
@@ -131,7 +104,7 @@ def check_query(sql: str, reads: Mapping[str, list[str]], bindings: Mapping) -> 
     ):
         if difference:
             return f"evidence: {', '.join(f'${name}' for name in sorted(difference))}: {problem}"
-    declared = {SERIES_FILES[table][0] if table in SERIES_FILES else table for table in resolved}
+    declared = {TARGETS.get(table, table) for table in resolved}
     with _closed_database({table: tables.schema(table).empty_table() for table in sorted(declared)}) as database:
         try:
             description = database.execute(statement, _used(statement, bindings)).description

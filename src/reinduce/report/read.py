@@ -4,6 +4,8 @@ Only what the arms' own settings ask for is read: a checkpoint left over from an
 schedule never gets into a picture.
 """
 
+import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,14 +13,11 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from reinduce import tables
+from reinduce.config.layout import RUN_TABLES, checkpoint_steps, score_files, seed_folders, series_file
 from reinduce.config.specs import ArmSpec, MeasureSpec, read_spec
 
-RUN_FILES = {
-    "index_losses": "score/index_losses.parquet",
-    "trajectories": "score/trajectories.parquet",
-    "ablations": "ablate/ablations.parquet",
-    "attributions": "attribute/attributions.parquet",
-}
+DRAWN = ("index_losses", "trajectories", "ablations", "attributions")
+"""Tables that figures read, beside scores and those of whole tasks."""
 
 
 def arms(results: str | Path, study: str) -> pd.DataFrame:
@@ -30,16 +29,22 @@ def arms(results: str | Path, study: str) -> pd.DataFrame:
     Raises FileNotFoundError if no arm has scores.
     """
     found = []
+    configured = _configured_seeds(Path(results, study, "seeds.json"))
     for path in sorted(Path(results, study).glob("*/train.json")):
-        seeds = sorted(
-            {int(score.parts[-3].removeprefix("seed")) for score in path.parent.glob("seed*/score/*.parquet")}
-        )
+        scored = {int(score.parts[-3].removeprefix("seed")) for score in path.parent.glob("seed*/score/*.parquet")}
+        # Seeds that the configuration no longer asks for stay out of the picture.
+        seeds = sorted(seed for seed in scored if seed < configured.get(path.parent.name, math.inf))
         if seeds:
             found.append(_described(read_spec(ArmSpec, path), seeds))
     if not found:
         raise FileNotFoundError(f"{Path(results, study)}: no arm has scores yet; make them, then the figure")
     order = ["task", "mlp", "smeared", "layers", "arm"]
     return pd.DataFrame(found).sort_values(order).set_index("arm")
+
+
+def _configured_seeds(path: Path) -> dict[str, int]:
+    """How many seeds each arm has; empty where results were put together by hand."""
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def _described(spec: ArmSpec, seeds: list[int]) -> dict:
@@ -56,7 +61,8 @@ def _described(spec: ArmSpec, seeds: list[int]) -> dict:
         "mlp": model.mlp_ratio > 0,
         "label": label,
         "steps": spec.train.steps,
-        "checkpoints": spec.train.checkpoints.steps(spec.train.steps),
+        "checkpoints": checkpoint_steps(spec),
+        "spec": spec,
         "seeds": seeds,
     }
 
@@ -87,26 +93,26 @@ def scores(results: str | Path, study: str, chosen: pd.DataFrame) -> pd.DataFram
 
 
 def _score_files(results: str | Path, study: str, arm: pd.Series) -> list[Path]:
-    folders = [Path(results, study, arm.name, f"seed{seed}", "score") for seed in arm.seeds]
-    paths = (folder / f"step{step:08d}.parquet" for folder in folders for step in arm.checkpoints)
-    return [path for path in paths if path.is_file()]
+    folders = seed_folders(results, f"{study}/{arm.name}", arm.seeds)
+    return [path for folder in folders for path in score_files(folder, arm.spec) if path.is_file()]
 
 
 def of_runs(table: str, results: str | Path, study: str, chosen: pd.DataFrame, **equal: str) -> pd.DataFrame:
-    """A table that each run has one file of (see RUN_FILES), only rows where columns equal what is given."""
-    paths = (Path(results, study, arm, f"seed{k}", RUN_FILES[table]) for arm in chosen.index for k in chosen.seeds[arm])
+    """A table that each run has one file of (see RUN_TABLES), only rows where columns equal what is given."""
+    folders = (f for arm in chosen.index for f in seed_folders(results, f"{study}/{arm}", chosen.seeds[arm]))
+    paths = (folder / RUN_TABLES[table] for folder in folders)
     return _frame(table, (path for path in paths if path.is_file()), **equal)
 
 
 def components(results: str | Path, study: str, task: str) -> pd.DataFrame:
     """Table `loss_components` of a task's runs, empty if there is none."""
-    path = Path(results, study, "series", f"{task}.parquet")
+    path = series_file(results, "loss_components", f"{study}/{task}")
     return _frame("loss_components", [path] if path.is_file() else [])
 
 
 def turns(results: str | Path, study: str, task: str) -> pd.DataFrame:
     """Table `trajectories` made from a task's loss components, empty if there is none."""
-    path = Path(results, study, "series", f"{task}.trajectories.parquet")
+    path = series_file(results, "series_trajectories", f"{study}/{task}")
     return _frame("trajectories", [path] if path.is_file() else [])
 
 
@@ -114,7 +120,7 @@ def inputs(results: str | Path, study: str) -> list[Path]:
     """Every file of a study that a figure may read, sorted."""
     folder = Path(results, study)
     patterns = ["*/train.json", "*/measure.json", "*/seed*/score/step*.parquet", "series/*.parquet"]
-    patterns += [f"*/seed*/{name}" for name in RUN_FILES.values()]
+    patterns += [f"*/seed*/{RUN_TABLES[name]}" for name in DRAWN]
     return sorted(path for pattern in patterns for path in folder.glob(pattern))
 
 

@@ -1,0 +1,99 @@
+"""Where results lie: the one place that knows the names of files and folders.
+
+R/data/<task>/…
+R/<study>/<arm>/{train,measure,ablate}.json
+R/<study>/<arm>/seed<k>/{train,score,ablate,attribute}/…
+R/<study>/series/<task>[.trajectories].parquet
+R/claims/<study>.<claim>.json · R/figures/<study>.<figure>.{ipynb,html}
+R/ledger.{parquet,json} · R/index.html
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from reinduce.config.specs import ArmSpec, checkpoint_name
+
+RUN_TABLES = {
+    "runs": "train/run.parquet",
+    "train_log": "train/train_log.parquet",
+    "index_losses": "score/index_losses.parquet",
+    "token_losses": "score/token_losses.parquet",
+    "trajectories": "score/trajectories.parquet",
+    "ablations": "ablate/ablations.parquet",
+    "attributions": "attribute/attributions.parquet",
+}
+"""Table → its file in a seed's folder. `scores` has one file a checkpoint instead."""
+
+SERIES_TABLES = {"loss_components": ".parquet", "series_trajectories": ".trajectories.parquet"}
+"""Table of all runs of a task → ending of its file. Rows of series_trajectories are trajectories."""
+
+FROZEN_SETS = ("heldout.parquet", "repeated.parquet", "random.parquet")
+TEXT_FILES = ("tokenizer.json", "train.bin", "sources.parquet")
+
+
+def checkpoint_steps(arm: ArmSpec) -> list[int]:
+    """Steps at which an arm's checkpoints are kept and scored."""
+    return arm.train.checkpoints.steps(arm.train.steps)
+
+
+def seed_folders(results: Path | str, name: str, seeds: int | Iterable[int]) -> list[Path]:
+    """Folders of the seeds of 'study/arm'; `seeds`: how many, or which."""
+    which = range(seeds) if isinstance(seeds, int) else seeds
+    return [Path(results, name, f"seed{seed}") for seed in which]
+
+
+def checkpoint_files(folder: Path, arm: ArmSpec) -> list[Path]:
+    """Every checkpoint of a seed's folder."""
+    return [folder / "train" / "checkpoints" / f"{checkpoint_name(step)}.safetensors" for step in checkpoint_steps(arm)]
+
+
+def score_files(folder: Path, arm: ArmSpec) -> list[Path]:
+    """Every checkpoint's scores in a seed's folder, ascending."""
+    return [folder / "score" / f"{checkpoint_name(step)}.parquet" for step in checkpoint_steps(arm)]
+
+
+def run_table_files(table: str, folder: Path, arm: ArmSpec) -> list[Path]:
+    """The files of a table in a seed's folder."""
+    return score_files(folder, arm) if table == "scores" else [folder / RUN_TABLES[table]]
+
+
+def series_file(results: Path | str, table: str, name: str) -> Path:
+    """The file of a table of all runs of 'study/task'."""
+    study, task = name.split("/")
+    return Path(results, study, "series", f"{task}{SERIES_TABLES[table]}")
+
+
+def data_files(results: Path | str, task: str) -> list[Path]:
+    """A task's data, file by file."""
+    names = FROZEN_SETS + (TEXT_FILES if task == "source_text" else ())
+    return [Path(results, "data", task, name) for name in names]
+
+
+def bound_reads(reads: Mapping[str, list[str]], study: str, bindings: Mapping) -> dict[str, list[str]]:
+    """What a claim reads, with `$name` filled in and every arm or task as 'study/name'.
+
+    Raises ValueError if a name is not bound to text.
+    """
+    found = {}
+    for table, names in reads.items():
+        bound = [bindings.get(name[1:]) if name.startswith("$") else name for name in names]
+        if not all(isinstance(name, str) for name in bound):
+            raise ValueError(f"reads.{table}: {', '.join(names)}: every $name must be bound to an arm's name by `with`")
+        found[table] = list(dict.fromkeys(name if "/" in name else f"{study}/{name}" for name in bound))
+    return found
+
+
+def evidence_files(results: Path | str, claim: Mapping, runs: Mapping[str, tuple[ArmSpec, int]]) -> list[Path]:
+    """Every file that a claim and its control read; `runs`: 'study/arm' → arm and number of seeds."""
+    found = set()
+    for bindings in (claim["with"], claim["with"] | claim["control"]["with"]):
+        for table, names in bound_reads(claim["reads"], claim["study"], bindings).items():
+            for name in names:
+                if table in SERIES_TABLES:
+                    found.add(series_file(results, table, name))
+                    continue
+                arm, seeds = runs[name]
+                found.add(Path(results, name, "train.json"))
+                for folder in seed_folders(results, name, seeds):
+                    found.update(run_table_files(table, folder, arm))
+    return sorted(found)

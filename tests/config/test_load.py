@@ -1,0 +1,177 @@
+"""A wrong configuration is told of whole, by name, before anything runs."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reinduce.config.command import schemas
+from reinduce.config.load import ConfigError, load, write_resolved
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of the configuration, to be spoilt."""
+    shutil.copytree(ROOT / "workflow", tmp_path / "workflow")
+    shutil.copy(ROOT / "config.yaml", tmp_path)
+    return tmp_path
+
+
+def problems(project, **changes):
+    with pytest.raises(ConfigError) as caught:
+        load({"studies": ["olsson2022"]} | changes, project)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "cluster"])
+def test_what_is_shipped_is_right_at_every_scale(scale):
+    resolved = load({"scale": scale, "studies": ["olsson2022"]}, ROOT)
+    assert len(resolved.runs) == 9
+    assert len(resolved.claims) >= 20
+
+
+def test_the_laptop_scale_has_the_seeds_that_verdicts_need():
+    runs = load(None, ROOT).runs.values()
+    assert all(run.seeds >= (5 if run.arm.task == "phrases" else 3) for run in runs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"sclae": "smoke"}, ["config.yaml: sclae: unknown key", "did you mean scale?"]),
+        ({"scale": "labtop"}, ["config.yaml: scale: no 'labtop'", "laptop", "did you mean laptop?"]),
+        ({"studies": ["olson2022"]}, ["config.yaml: studies: no 'olson2022'", "did you mean olsson2022?"]),
+        ({"studies": "olsson2022"}, ["config.yaml: studies: input should be a valid array", "'olsson2022'"]),
+        ({"studies": []}, ["config.yaml: studies", "at least 1"]),
+        ({"tasks": {"phases": {}}}, ["config.yaml: tasks: no 'phases'", "phrases, source_text"]),
+        (
+            {"tasks": {"source_text": {"vocabulary": "512"}}},
+            ["task source_text: vocabulary", "'512'", "config.yaml tasks"],
+        ),
+        ({"tasks": {"source_text": {"source": "web"}}}, ["source must be one of packages, folder, parquet"]),
+        ({"overrides": {"olsson2022": {"attn9": {}}}}, ["overrides.olsson2022: no 'attn9'", "attn1, attn2"]),
+        ({"overrides": {"olsson2022": {"attn2": {"seeds": 2.5}}}}, ["overrides.olsson2022.attn2.seeds", "2.5"]),
+        (
+            {"overrides": {"olsson2022": {"attn2": {"model": {"heads": 5}}}}},
+            [
+                "olsson2022/attn2: model",
+                "5 heads do not divide a width of 64",
+                "config.yaml overrides.olsson2022.attn2",
+            ],
+        ),
+        (
+            {"overrides": {"olsson2022": {"attn2": {"train": {"steps": "many"}}}}},
+            ["olsson2022/attn2: train: steps", "valid integer", "'many'", "config.yaml overrides"],
+        ),
+        ({"overrides": {"olsson2022": {"attn2": {"model": {"layers": True}}}}}, ["model: layers", "True"]),
+        ({"overrides": {"olsson2022": {"attn2": {"train": {"stpes": 3}}}}}, ["stpes: unknown key", "mean steps?"]),
+        (
+            {"overrides": {"olsson2022": {"attn2": {"model": {"vocabulary": 9}}}}},
+            ["come from the task", "tasks.phrases"],
+        ),
+        (
+            {"overrides": {"olsson2022": {"attn2": {"train": {"checkpoints": {"every": {"0": 0}}}}}}},
+            ["train: checkpoints", "intervals positive"],
+        ),
+    ],
+)
+def test_a_fault_names_the_key_and_what_was_expected(project, changes, expected):
+    found = problems(project, **changes)
+    assert len(found) == 1
+    for part in expected:
+        assert part in found[0]
+
+
+def test_all_faults_are_told_at_once(project):
+    """Unknown key, wrong type, heads that do not divide, a study that does not exist: one run, four lines."""
+    found = problems(
+        project,
+        studies=["olsson2022", "nobody1999"],
+        nonsense=1,
+        overrides={
+            "olsson2022": {
+                "attn1": {"model": {"heads": 7}},
+                "attn2": {"train": {"steps": "x", "stepz": 1}},
+                "attn3": {"seeds": "three"},
+            }
+        },
+        tasks={"phrases": {"phrase_share": 2.0}},
+    )
+    for part in ("nonsense", "nobody1999", "7 heads", "'x'", "stepz", "'three'", "phrase_share"):
+        assert sum(part in line for line in found) == 1, (part, found)
+    assert len(found) == 7
+
+
+def test_faults_in_a_studys_own_files_are_found(project):
+    folder = project / "workflow" / "studies" / "olsson2022"
+    study = yaml.safe_load((folder / "study.yaml").read_text())
+    study["arms"]["attn2"]["model"]["heads"] = 6
+    study["arms"]["attn2"]["task"] = "phrases"
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    claims = yaml.safe_load((folder / "claims.yaml").read_text())
+    claims[0]["figure"] = "nothing"
+    claims[1]["criterion"]["fails"] = {"above": 0.05}
+    claims[2]["reads"] = {"scores": ["attn7"]}
+    claims[3]["reads"] = {"scores": ["$who"]}
+    claims[5]["id"] = claims[4]["id"]
+    (folder / "claims.yaml").write_text(yaml.safe_dump(claims))
+    text = "\n".join(problems(project))
+    for part in ("6 heads do not divide", "no 'nothing'", "overlap", "attn7", "$who", "given twice"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("studies: [olsson2022\nscale: x", "line 2"),
+        ("scale: smoke\nscale: laptop\nstudies: [olsson2022]", "scale given twice"),
+    ],
+)
+def test_broken_yaml_is_named_with_its_line(project, text, expected):
+    (project / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=expected):
+        load(None, project)
+
+
+def test_numbers_with_exponents_are_numbers(project):
+    (project / "config.yaml").write_text(
+        "studies: [olsson2022]\noverrides: {olsson2022: {attn2: {train: {learning_rate: 3e-3}}}}\n"
+    )
+    assert load(None, project).runs["olsson2022/attn2"].arm.train.learning_rate == 0.003
+    as_snakemake_reads_it = {"olsson2022": {"attn2": {"train": {"learning_rate": "3e-3"}}}}
+    resolved = load({"studies": ["olsson2022"], "overrides": as_snakemake_reads_it}, project)
+    assert resolved.runs["olsson2022/attn2"].arm.train.learning_rate == 0.003
+
+
+def test_what_is_nearer_replaces_what_is_farther_field_by_field(project):
+    """Scale's task, then arm, then scale's arm, then config.yaml."""
+    arm = load({"studies": ["olsson2022"]}, project).runs["olsson2022/mlp2"].arm
+    assert (arm.model.d_model, arm.model.mlp_ratio, arm.train.batch) == (64, 2.0, 32)
+    assert arm.train.steps != load(None, project).runs["olsson2022/attn2"].arm.train.steps
+    over = {"olsson2022": {"mlp2": {"seeds": 9, "model": {"mlp_ratio": 1.0}, "train": {"steps": 77}}}}
+    run = load({"studies": ["olsson2022"], "overrides": over}, project).runs["olsson2022/mlp2"]
+    assert (run.seeds, run.arm.model.mlp_ratio, run.arm.model.layers, run.arm.train.steps) == (9, 1.0, 2, 77)
+    assert run.arm.train.batch == arm.train.batch
+
+
+def test_resolved_files_are_written_once_and_only_where_changed(project, tmp_path):
+    def written(**changes):
+        resolved = load({"studies": ["olsson2022"], "results": str(tmp_path / "r")} | changes, project)
+        write_resolved(resolved)
+        return {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*.json")}
+
+    before = written()
+    assert written() == before
+    after = written(overrides={"olsson2022": {"attn2": {"train": {"steps": 99}}}})
+    changed = {path.relative_to(tmp_path / "r").as_posix() for path in before if after[path] != before[path]}
+    assert changed == {"config.json", "olsson2022/attn2/train.json"}
+
+
+def test_the_schemas_are_those_of_the_types():
+    folder = ROOT / "workflow" / "schemas"
+    for name, text in schemas().items():
+        assert (folder / name).read_text() == text, f"{name} is old: run `reinduce schemas`"
+    assert {path.name for path in folder.iterdir()} == set(schemas())

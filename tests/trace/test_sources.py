@@ -1,0 +1,55 @@
+"""Which edits make what stale, and files that are whole or not there."""
+
+import pytest
+
+from reinduce.trace.files import write_text, written_aside
+from reinduce.trace.sources import PACKAGE, closure, digest
+
+
+def names(module):
+    return {path.relative_to(PACKAGE).as_posix() for path in closure(module)}
+
+
+def test_an_edit_to_plots_touches_the_report_alone():
+    users = [
+        s
+        for s in ("data", "train", "score", "ablate", "attribute", "judge")
+        if "report/plots.py" in names(f"reinduce.{s}")
+    ]
+    assert users == []
+    assert "report/plots.py" in names("reinduce.report")
+
+
+def test_an_edit_to_a_measure_touches_no_training():
+    assert "score/heads.py" in names("reinduce.score.command")
+    assert "score/heads.py" not in names("reinduce.train")
+
+
+def test_an_edit_to_the_model_touches_all_that_runs_it():
+    for stage in ("train", "score", "ablate", "attribute"):
+        assert "model/transformer.py" in names(f"reinduce.{stage}")
+    assert "model/transformer.py" not in names("reinduce.judge")
+
+
+def test_what_describes_results_makes_none_stale():
+    assert not any(name.startswith("trace/") for name in names("reinduce.train"))
+
+
+def test_digests_tell_stages_apart_and_stay():
+    assert digest("reinduce.train") == digest("reinduce.train") != digest("reinduce.score")
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    path = write_text(tmp_path / "f", "old")
+    with pytest.raises(RuntimeError), written_aside(path) as aside:
+        aside.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_equal_text_is_not_written_again(tmp_path):
+    path = write_text(tmp_path / "f", "same")
+    before = path.stat().st_mtime_ns
+    write_text(path, "same")
+    assert path.stat().st_mtime_ns == before
