@@ -9,7 +9,8 @@ export MKL_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 # The rules call `reinduce`; a project nested in another environment must still find its own.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+# Without the reasons, which list every file of a job: what is left is progress.
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --quiet host reason
 
 .DEFAULT_GOAL := help
 .PHONY: help env reproduce smoke test report lint clean
@@ -36,7 +37,7 @@ smoke: env  ## every rule at smoke scale, into results/smoke (minutes)
 	@$(BIN)/reinduce show --results results/smoke
 
 test: env  ## the whole test suite, the smoke-scale workflow included
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 report: env  ## results/report.html: Snakemake's own report, with captions, rules and timings
 	$(SNAKEMAKE)

@@ -65,19 +65,8 @@ def test_the_engine_names_no_study():
 @pytest.mark.parametrize("stage", COMPUTING)
 def test_computing_stages_need_torch_and_pyarrow_alone(stage):
     """A GPU machine without the workflow's libraries can run them by their own commands."""
-    absent = [
-        "numpy",
-        "pandas",
-        "yaml",
-        "pydantic",
-        "tokenizers",
-        "snakemake",
-        "papermill",
-        "duckdb",
-        "scipy",
-        "safetensors",
-        "matplotlib",
-    ]
+    absent = ["numpy", "pandas", "yaml", "pydantic", "tokenizers", "snakemake", "papermill"]
+    absent += ["duckdb", "scipy", "safetensors", "matplotlib"]
     program = (
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({absent!r}))\n"

@@ -1,0 +1,57 @@
+"""What the front door plans, and what it refuses, without running a job."""
+
+import yaml
+
+
+def test_a_claim_asks_only_for_its_own_arms(fresh):
+    planned = fresh.planned("results/claims/olsson2022.abrupt-icl.json")
+    assert planned == {
+        "data_phrases": 1,
+        "train_olsson2022_attn1": 5,
+        "train_olsson2022_attn2": 5,
+        "score_olsson2022_attn1": 5,
+        "score_olsson2022_attn2": 5,
+        "claim": 1,
+    }
+
+
+def test_a_claim_about_ablations_asks_for_ablations(fresh):
+    planned = fresh.planned("results/claims/olsson2022.joint-ablation-removes-icl.json")
+    assert planned["ablate"] == planned["train_olsson2022_attn2"] == 5
+    assert "attribute" not in planned and "train_olsson2022_attn1" not in planned
+
+
+def test_one_checkpoints_scores_are_a_target(fresh):
+    planned = fresh.planned("results/olsson2022/attn2/seed3/score/step00000900.parquet")
+    assert planned == {"data_phrases": 1, "train_olsson2022_attn2": 1, "score_olsson2022_attn2": 1}
+
+
+def test_the_slurm_profile_is_found_and_plans_the_same(fresh):
+    assert fresh.planned("--profile", "slurm") == fresh.planned()
+
+
+def test_the_slurm_profile_names_only_rules_that_exist(fresh):
+    profile = yaml.safe_load((fresh.root / "slurm/config.yaml").read_text())
+    listed = set(fresh.snakemake("--list-rules").split())
+    assert {entry.split(":")[0] for entry in profile.get("set-resources", {})} <= listed
+
+
+def test_a_wrong_configuration_stops_before_any_job(fresh):
+    config = fresh.root / "config.yaml"
+    before = config.read_text()
+    config.write_text(
+        "scale: smoke\nstudies: [olsson2022, nobody1999]\nnonsense: 1\n"
+        "overrides: {olsson2022: {attn2: {model: {heads: 3}, train: {steps: many}}}}\n"
+    )
+    done = fresh.tried("--cores", "1")
+    config.write_text(before)
+    assert done.returncode != 0
+    for part in ("4 problems", "nonsense", "nobody1999", "3 heads do not divide a width of 16", "'many'"):
+        assert part in done.stdout
+    assert not (fresh.root / "results/smoke").exists()
+
+
+def test_an_unknown_scale_on_the_command_line_is_named(fresh):
+    done = fresh.tried("-n", "--config", "scale=huge")
+    assert done.returncode != 0
+    assert "no 'huge'; there are: cluster, laptop, smoke" in done.stdout

@@ -1,0 +1,168 @@
+"""The whole workflow at smoke scale, run for real: what it leaves, and what reruns when."""
+
+import contextlib
+import hashlib
+import json
+import re
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from reinduce import tables
+
+SMOKE = ("--config", "scale=smoke")
+
+
+def rules(planned: dict[str, int], *prefixes: str) -> set[str]:
+    return {rule for rule in planned if rule.startswith(prefixes)}
+
+
+@contextlib.contextmanager
+def edited(path, text: str):
+    """A file with something added, and put back."""
+    before = path.read_text()
+    path.write_text(before + text)
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+class TestWhatIsThere:
+    def test_every_claim_has_a_row_with_all_columns(self, smoke):
+        rows = pq.read_table(smoke.root / "results/smoke/ledger.parquet").to_pylist()
+        claims = yaml.safe_load((smoke.root / "workflow/studies/olsson2022/claims.yaml").read_text())
+        assert {row["claim"] for row in rows} == {claim["id"] for claim in claims}
+        assert all(row["verdict"] in ("holds", "fails", "inconclusive") for row in rows)
+        assert all(row["scale"] == "smoke" and row["criterion"] and row["control_verdict"] for row in rows)
+        told = json.loads((smoke.root / "results/smoke/ledger.json").read_text())
+        assert told["n_claims"] == len(rows)
+
+    def test_two_seeds_decide_nothing(self, smoke):
+        """Thirty steps and two seeds cannot support a claim, and the judge says so."""
+        rows = pq.read_table(smoke.root / "results/smoke/ledger.parquet").to_pylist()
+        assert {row["verdict"] for row in rows} == {"inconclusive"}
+
+    def test_every_table_has_its_declared_schema(self, smoke):
+        found = 0
+        for pattern, table in {
+            "*/seed*/train/run": "runs",
+            "*/seed*/train/train_log": "train_log",
+            "*/seed*/score/step*": "scores",
+            "*/seed*/score/index_losses": "index_losses",
+            "*/seed*/score/token_losses": "token_losses",
+            "*/seed*/score/trajectories": "trajectories",
+            "*/seed*/ablate/ablations": "ablations",
+            "*/seed*/attribute/attributions": "attributions",
+        }.items():
+            files = list((smoke.root / "results/smoke/olsson2022").glob(f"{pattern}.parquet"))
+            assert files, pattern
+            for path in files:
+                assert pq.read_schema(path).equals(tables.schema(table)), path
+            found += len(files)
+        assert found > 100
+
+    def test_each_checkpoint_has_scores_of_every_head(self, smoke):
+        for run in (smoke.root / "results/smoke/olsson2022").glob("*/seed*"):
+            checkpoints = {path.stem for path in (run / "train/checkpoints").iterdir()}
+            scored = {path.stem for path in (run / "score").glob("step*.parquet")}
+            assert checkpoints == scored != set()
+        spec = json.loads((smoke.root / "results/smoke/olsson2022/attn3/train.json").read_text())["model"]
+        rows = pq.read_table(smoke.root / "results/smoke/olsson2022/attn3/seed0/score/step00000030.parquet").to_pylist()
+        for metric in ("prefix_matching", "copying", "previous_token", "ov_eigenvalues", "qk_trace"):
+            heads = {(row["layer"], row["head"]) for row in rows if row["metric"] == metric}
+            assert len(heads) == spec["layers"] * spec["heads"]
+        unscored = {row["layer"] for row in rows if row["metric"] == "qk_trace" and row["value"] is None}
+        assert unscored == {0}
+
+    def test_manifests_tell_the_hashes_of_what_lies_there(self, smoke):
+        paths = sorted((smoke.root / "results/smoke").rglob("*manifest.json"))
+        assert len(paths) > 100
+        for path in paths[::7]:
+            manifest = json.loads(path.read_text())
+            assert manifest["command"].startswith("reinduce ")
+            assert manifest["outputs"]
+            for name, facts in manifest["outputs"].items():
+                content = (smoke.root / name).read_bytes()
+                assert hashlib.sha256(content).hexdigest() == facts["sha256"], name
+
+    def test_text_is_traced_to_packages_and_versions(self, smoke):
+        manifest = json.loads((smoke.root / "results/smoke/data/source_text/manifest.json").read_text())
+        assert manifest["details"]["packages"].keys() == {"networkx"}
+        assert len(manifest["details"]["digest"]) >= 16
+
+    def test_no_two_seeds_see_the_same_data(self, smoke):
+        logs = [
+            pq.read_table(smoke.root / f"results/smoke/olsson2022/attn2/seed{seed}/train/train_log.parquet")
+            for seed in (0, 1)
+        ]
+        assert logs[0]["loss"] != logs[1]["loss"]
+
+    def test_the_front_page_links_to_what_exists(self, smoke):
+        folder = smoke.root / "results/smoke"
+        page = (folder / "index.html").read_text()
+        local = {link for link in re.findall(r'href="([^"#]+)"', page) if "://" not in link}
+        assert len(local) > 30
+        assert [link for link in local if not (folder / link).exists()] == []
+
+
+class TestWhatReruns:
+    def test_nothing_when_nothing_changed(self, smoke):
+        assert smoke.planned(*SMOKE) == {}
+
+    def test_nothing_when_a_source_was_only_touched(self, smoke):
+        (smoke.root / "src/reinduce/score/heads.py").touch()
+        assert smoke.planned(*SMOKE) == {}
+
+    def test_figures_alone_when_a_plot_changed(self, smoke):
+        with edited(smoke.root / "src/reinduce/report/plots.py", "\n# changed\n"):
+            planned = smoke.planned(*SMOKE)
+        assert rules(planned, "figure")
+        assert rules(planned, "figure", "index") == set(planned)
+
+    def test_one_figure_when_its_notebook_changed(self, smoke):
+        with edited(smoke.root / "workflow/studies/olsson2022/ablation.py", "\n# changed\n"):
+            assert smoke.planned(*SMOKE) == {"figure_olsson2022_ablation": 1, "index": 1}
+
+    def test_scores_and_what_follows_but_no_training_when_a_measure_changed(self, smoke):
+        with edited(smoke.root / "src/reinduce/score/heads.py", "\n# changed\n"):
+            planned = smoke.planned(*SMOKE)
+        assert rules(planned, "score") and planned["ablate"] and planned["claim"] and rules(planned, "figure")
+        assert not rules(planned, "train", "data", "attribute")
+
+    def test_everything_that_runs_a_model_when_the_model_changed(self, smoke):
+        with edited(smoke.root / "src/reinduce/model/transformer.py", "\n# changed\n"):
+            planned = smoke.planned(*SMOKE)
+        assert rules(planned, "train") and rules(planned, "score")
+        assert not rules(planned, "data")
+
+    def test_one_file_and_what_follows_when_a_score_is_missing(self, smoke):
+        path = smoke.root / "results/smoke/olsson2022/attn2/seed1/score/step00000010.parquet"
+        content = path.read_bytes()
+        path.unlink()
+        planned = smoke.planned(*SMOKE)
+        assert rules(planned, "score") == {"score_olsson2022_attn2"} and planned["score_olsson2022_attn2"] == 1
+        assert not rules(planned, "train", "data", "attribute")
+        smoke.snakemake("--cores", "1", *SMOKE, path.relative_to(smoke.root).as_posix())
+        assert path.read_bytes() == content
+        smoke.snakemake("--cores", "2", *SMOKE)
+
+    def test_one_arm_when_its_configuration_changed(self, smoke):
+        changed = "\noverrides: {olsson2022: {attn3: {train: {learning_rate: 1e-2}}}}\n"
+        config = smoke.root / "config.yaml"
+        before = config.read_text()
+        config.write_text(before.replace("overrides: {}", "") + changed)
+        planned = smoke.planned(*SMOKE)
+        config.write_text(before)
+        smoke.planned(*SMOKE)
+        assert rules(planned, "train") == {"train_olsson2022_attn3"}
+
+    @pytest.mark.parametrize("figure", ["head-anatomy"])
+    def test_a_figure_made_again_is_the_same_bytes(self, smoke, figure):
+        paths = [smoke.root / f"results/smoke/figures/olsson2022.{figure}.{ending}" for ending in ("ipynb", "html")]
+        before = [path.read_bytes() for path in paths]
+        for path in paths:
+            path.unlink()
+        smoke.snakemake("--cores", "1", *SMOKE, *(path.relative_to(smoke.root).as_posix() for path in paths))
+        assert [path.read_bytes() for path in paths] == before
