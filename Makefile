@@ -10,7 +10,7 @@ export TOKENIZERS_PARALLELISM := false
 # The rules call `reinduce`; a project nested in another environment must still find its own.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Without the reasons, which list every file of a job: what is left is progress.
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --quiet host reason
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy --quiet host reason
 
 .DEFAULT_GOAL := help
 .PHONY: help env reproduce smoke test report lint clean

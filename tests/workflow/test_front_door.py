@@ -55,3 +55,13 @@ def test_an_unknown_scale_on_the_command_line_is_named(fresh):
     done = fresh.tried("-n", "--config", "scale=huge")
     assert done.returncode != 0
     assert "no 'huge'; there are: cluster, laptop, smoke" in done.stdout
+
+
+def test_a_query_that_cannot_be_asked_is_found_before_any_job(fresh):
+    claims = fresh.root / "workflow/studies/olsson2022/claims.yaml"
+    before = claims.read_text()
+    claims.write_text(before.replace("metric = 'window_share'", "metrik = 'window_share'", 1))
+    done = fresh.tried("-n")
+    claims.write_text(before)
+    assert done.returncode != 0
+    assert "olsson2022.abrupt-icl" in done.stdout and "metrik" in done.stdout

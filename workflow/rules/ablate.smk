@@ -25,6 +25,7 @@ rule ablate:
     resources:
         mem_mb=2000,
         runtime=120,
+    priority: 2000
     params:
         data=lambda w, input: Path(input.data[0]).parent,
         checkpoints=lambda w, input: Path(input.checkpoints[0]).parent,

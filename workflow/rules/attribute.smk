@@ -21,6 +21,7 @@ rule attribute:
     resources:
         mem_mb=2000,
         runtime=30,
+    priority: 2000
     params:
         data=lambda w, input: Path(input.data[0]).parent,
         checkpoints=lambda w, input: Path(input.checkpoints[0]).parent,

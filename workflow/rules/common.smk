@@ -10,11 +10,16 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from reinduce.config import layout
-from reinduce.config.load import ConfigError, load, write_resolved
+from reinduce.config.load import ConfigError, changed_claims, load, write_resolved
+from reinduce.judge.evidence import check_claims
 from reinduce.trace.sources import closure
 
 try:
     resolved = load(config, root=Path(workflow.basedir))
+    # A query that cannot be asked should not be found out after a night of training.
+    wrong = check_claims(changed_claims(resolved))
+    if wrong:
+        raise ConfigError(wrong)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 write_resolved(resolved)

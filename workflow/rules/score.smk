@@ -30,6 +30,8 @@ for name, run in resolved.runs.items():
         resources:
             mem_mb=2000,
             runtime=60,
+        # Before any further training: the scheduler is slow where many jobs wait.
+        priority: 2000
         params:
             data=lambda w, input: Path(input.data[0]).parent,
             checkpoints=lambda w, input: Path(input.checkpoints[0]).parent,

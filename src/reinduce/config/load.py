@@ -231,7 +231,18 @@ def write_resolved(resolved: Resolved) -> None:
         seeds = {run.arm.arm: run.seeds for run in resolved.runs.values() if run.arm.study == key}
         write_text(results / key / "seeds.json", to_json(seeds))
     for claim in resolved.claims.values():
-        write_text(results / claim["study"] / "claims" / f"{claim['claim']}.json", to_json(claim))
+        write_text(claim_file(results, claim), to_json(claim))
+
+
+def claim_file(results: Path, claim: Mapping) -> Path:
+    """Where a resolved claim lies."""
+    return results / claim["study"] / "claims" / f"{claim['claim']}.json"
+
+
+def changed_claims(resolved: Resolved) -> list[dict]:
+    """Claims that are new or differ from what was last written: their queries are still to be checked."""
+    files = [(claim_file(resolved.results, claim), claim) for claim in resolved.claims.values()]
+    return [claim for path, claim in files if not path.is_file() or path.read_text() != to_json(claim)]
 
 
 def _read(path: Path, problems: list[str]) -> Any:

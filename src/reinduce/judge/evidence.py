@@ -5,7 +5,7 @@ settings, and only then does it see the query.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import duckdb
@@ -119,6 +119,17 @@ def check_query(sql: str, reads: Mapping[str, list[str]], bindings: Mapping) -> 
     if kinds[0] not in WHOLE_NUMBERS or kinds[1] not in NUMBERS:
         return f"evidence: seed must be a whole number and value a number, not {kinds[0]} and {kinds[1]}"
     return None
+
+
+def check_claims(claims: Iterable[Mapping]) -> list[str]:
+    """What is wrong with the queries of resolved claims and of their controls, a line each."""
+    found = []
+    for claim in claims:
+        for who, bindings in (("", {}), (" (control)", claim["control"]["with"])):
+            problem = check_query(claim["evidence"], claim["reads"], claim["with"] | bindings)
+            if problem:
+                found.append(f"{claim['study']}.{claim['claim']}{who}: {problem}")
+    return found
 
 
 def _runs_without(
