@@ -10,9 +10,7 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: "config.yaml"
-
-
+# Linting asks for one; the environment in use is that of envs/lock.txt.
 container: "docker://python:3.11-slim"
 
 

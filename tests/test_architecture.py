@@ -85,24 +85,3 @@ def test_every_stage_has_rule_package_and_tests_of_one_name():
         assert (ROOT / "workflow" / "rules" / f"{stage}.smk").is_file()
         assert (PACKAGE / stage / "command.py").is_file()
         assert any((ROOT / "tests" / stage).glob("test_*.py"))
-
-
-def test_the_lock_and_the_conda_file_say_the_same():
-    import yaml
-
-    lock = [line.strip() for line in (ROOT / "envs" / "lock.txt").read_text().splitlines()]
-    pins = [line for line in lock if line and not line.startswith("#")]
-    conda = yaml.safe_load((ROOT / "envs" / "environment.yaml").read_text())
-    [by_pip] = [entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict)]
-    assert by_pip == pins
-    assert all(pin.count("==") == 1 and "/" not in pin and "@" not in pin for pin in pins)
-
-
-def test_the_lock_is_what_runs():
-    import importlib.metadata
-
-    lock = [line.strip() for line in (ROOT / "envs" / "lock.txt").read_text().splitlines()]
-    for pin in lock:
-        if pin and not pin.startswith("#"):
-            name, version = pin.split("==")
-            assert importlib.metadata.version(name).split("+")[0] == version, name

@@ -13,7 +13,7 @@ from pathlib import Path
 # command -> (module that holds it, what it does). Modules are imported only when asked
 # for: a machine with torch and pyarrow alone can train, and judging needs no torch.
 COMMANDS = {
-    "check": ("reinduce.config.command", "check the whole configuration and say what it asks for"),
+    "check": ("reinduce.front_door", "check the whole configuration and say what it asks for"),
     "schemas": ("reinduce.config.command", "write the schemas of the configuration files"),
     "data": ("reinduce.data.command", "make a task's data and frozen evaluation sets"),
     "train": ("reinduce.train.command", "train one seed of an arm"),
@@ -78,10 +78,12 @@ def logged(path: Path | None):
         handlers.append(logging.FileHandler(path, mode="w"))
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
     logging.getLogger("papermill").setLevel(logging.WARNING)
+    logging.captureWarnings(True)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         yield
     finally:
+        logging.captureWarnings(False)
         logging.shutdown()
 
 

@@ -34,7 +34,7 @@ def test_what_is_shipped_is_right_at_every_scale(scale):
 
 
 def test_the_laptop_scale_has_the_seeds_that_verdicts_need():
-    runs = load(None, ROOT).runs.values()
+    runs = load(root=ROOT).runs.values()
     assert all(run.seeds >= (5 if run.arm.task == "phrases" else 3) for run in runs)
 
 
@@ -46,12 +46,17 @@ def test_the_laptop_scale_has_the_seeds_that_verdicts_need():
         ({"studies": ["olson2022"]}, ["config.yaml: studies: no 'olson2022'", "did you mean olsson2022?"]),
         ({"studies": "olsson2022"}, ["config.yaml: studies: input should be a valid array", "'olsson2022'"]),
         ({"studies": []}, ["config.yaml: studies", "at least 1"]),
+        ({"studies": ["../studies/olsson2022"]}, ["config.yaml: studies.0", "pattern"]),
         ({"tasks": {"phases": {}}}, ["config.yaml: tasks: no 'phases'", "phrases, source_text"]),
         (
             {"tasks": {"source_text": {"vocabulary": "512"}}},
             ["task source_text: vocabulary", "'512'", "config.yaml tasks"],
         ),
         ({"tasks": {"source_text": {"source": "web"}}}, ["source must be one of packages, folder, parquet"]),
+        (
+            {"tasks": {"source_text": {"source": "folder", "path": "nowhere"}}},
+            ["task source_text: path: there is no 'nowhere'", "config.yaml tasks.source_text"],
+        ),
         ({"overrides": {"olsson2022": {"attn9": {}}}}, ["overrides.olsson2022: no 'attn9'", "attn1, attn2"]),
         ({"overrides": {"olsson2022": {"attn2": {"seeds": 2.5}}}}, ["overrides.olsson2022.attn2.seeds", "2.5"]),
         (
@@ -59,7 +64,8 @@ def test_the_laptop_scale_has_the_seeds_that_verdicts_need():
             [
                 "olsson2022/attn2: model",
                 "5 heads do not divide a width of 64",
-                "config.yaml overrides.olsson2022.attn2",
+                "config.yaml overrides.olsson2022.attn2.model",
+                "study.yaml scales.laptop.tasks.phrases.model",
             ],
         ),
         (
@@ -83,6 +89,17 @@ def test_a_fault_names_the_key_and_what_was_expected(project, changes, expected)
     assert len(found) == 1
     for part in expected:
         assert part in found[0]
+
+
+def test_measurements_must_fit_the_task(project):
+    found = problems(project, tasks={"phrases": {"context": 121}})
+    assert (
+        "workflow/scales/laptop.yaml: measure.pairs: 126/12 reaches index 126, the last of task phrases is 120" in found
+    )
+    assert len(found) == 4, "four of the five pairs, each told once"
+    scale = project / "workflow/scales/laptop.yaml"
+    scale.write_text(scale.read_text().replace("examples: 64", "examples: 9999"))
+    assert any("ablate.examples is 9999, but task phrases has only 256" in line for line in problems(project))
 
 
 def test_all_faults_are_told_at_once(project):
@@ -116,31 +133,57 @@ def test_faults_in_a_studys_own_files_are_found(project):
     claims[1]["criterion"]["fails"] = {"above": 0.05}
     claims[2]["reads"] = {"scores": ["attn7"]}
     claims[3]["reads"] = {"scores": ["$who"]}
+    claims[6]["reads"] = {"score": ["attn1"], "loss_components": ["attn1"], "runs": ["other2023/attn1"]}
     claims[5]["id"] = claims[4]["id"]
     (folder / "claims.yaml").write_text(yaml.safe_dump(claims))
     text = "\n".join(problems(project))
     for part in ("6 heads do not divide", "no 'nothing'", "overlap", "attn7", "$who", "given twice"):
         assert part in text
+    assert "reads: no 'score'; there are: runs" in text
+    assert "loss_components: no 'olsson2022/attn1'; there are: olsson2022/phrases, olsson2022/source_text" in text
+    assert "runs: no 'other2023/attn1'" in text
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("studies: [olsson2022\nscale: x", "line 2"),
-        ("scale: smoke\nscale: laptop\nstudies: [olsson2022]", "scale given twice"),
+        ("scale: smoke\nscale: laptop\nstudies: [olsson2022]", "line 2: scale given twice"),
     ],
 )
 def test_broken_yaml_is_named_with_its_line(project, text, expected):
     (project / "config.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=expected):
-        load(None, project)
+    with pytest.raises(ConfigError, match=f"config.yaml: .*{expected}"):
+        load(root=project)
+
+
+def test_a_study_brings_its_own_notebooks_and_captions(project):
+    """Nothing about a study stands outside its folder, so all of it is asked for there."""
+    folder = project / "workflow" / "studies" / "olsson2022"
+    (folder / "ablation.py").unlink()
+    (folder / "phase-change.rst").unlink()
+    where = "workflow/studies/olsson2022/study.yaml: figures"
+    assert problems(project) == [
+        f"{where}.phase-change: its caption phase-change.rst is not beside it",
+        f"{where}.ablation: its notebook ablation.py is not beside it",
+    ]
+
+
+def test_the_command_line_is_laid_over_the_file(project):
+    (project / "config.yaml").write_text(
+        "scale: smoke\nstudies: [olsson2022]\noverrides: {olsson2022: {attn2: {seeds: 4, train: {steps: 7}}}}\n"
+    )
+    over = {"olsson2022": {"attn2": {"train": {"steps": 9}}}}
+    resolved = load({"overrides": over}, project)
+    assert resolved.config.scale == "smoke"
+    assert (resolved.runs["olsson2022/attn2"].seeds, resolved.runs["olsson2022/attn2"].arm.train.steps) == (4, 9)
 
 
 def test_numbers_with_exponents_are_numbers(project):
     (project / "config.yaml").write_text(
         "studies: [olsson2022]\noverrides: {olsson2022: {attn2: {train: {learning_rate: 3e-3}}}}\n"
     )
-    assert load(None, project).runs["olsson2022/attn2"].arm.train.learning_rate == 0.003
+    assert load(root=project).runs["olsson2022/attn2"].arm.train.learning_rate == 0.003
     as_snakemake_reads_it = {"olsson2022": {"attn2": {"train": {"learning_rate": "3e-3"}}}}
     resolved = load({"studies": ["olsson2022"], "overrides": as_snakemake_reads_it}, project)
     assert resolved.runs["olsson2022/attn2"].arm.train.learning_rate == 0.003
@@ -150,7 +193,7 @@ def test_what_is_nearer_replaces_what_is_farther_field_by_field(project):
     """Scale's task, then arm, then scale's arm, then config.yaml."""
     arm = load({"studies": ["olsson2022"]}, project).runs["olsson2022/mlp2"].arm
     assert (arm.model.d_model, arm.model.mlp_ratio, arm.train.batch) == (64, 2.0, 32)
-    assert arm.train.steps != load(None, project).runs["olsson2022/attn2"].arm.train.steps
+    assert arm.train.steps != load(root=project).runs["olsson2022/attn2"].arm.train.steps
     over = {"olsson2022": {"mlp2": {"seeds": 9, "model": {"mlp_ratio": 1.0}, "train": {"steps": 77}}}}
     run = load({"studies": ["olsson2022"], "overrides": over}, project).runs["olsson2022/mlp2"]
     assert (run.seeds, run.arm.model.mlp_ratio, run.arm.model.layers, run.arm.train.steps) == (9, 1.0, 2, 77)

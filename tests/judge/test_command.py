@@ -71,7 +71,7 @@ def test_a_row_tells_all_it_rests_on(plant, judged, tmp_path):
     assert row["low"] < row["estimate"] < row["high"] < row["control_low"] < row["control_estimate"]
     assert made.manifest == tmp_path / "claims/paper.abrupt.manifest.json"
     read = {str(path.relative_to(tmp_path)) for path in made.inputs}
-    assert read == {"claims/abrupt.claim.json"} | {
+    assert read == {"claims/abrupt.claim.json", "paper/one/train.json", "paper/two/train.json"} | {
         f"paper/{arm}/seed{seed}/score/trajectories.parquet" for arm in ("one", "two") for seed in range(5)
     }
 

@@ -89,7 +89,7 @@ def test_show_prints_a_table_and_where_the_report_lies(written, capsys):
     assert re.fullmatch(r"A-01  heads-copy +holds +0\.912 \[0\.85, 0\.97\] +5 +anatomy", lines[2])
     assert "…" in lines[4] and "inconclusive" in lines[4]
     assert "3 claims at scale laptop: 1 holds, 1 fails, 1 inconclusive" in lines
-    assert lines[-1] == "The report: results/index.html"
+    assert lines[-1] == f"The report: {written[0].parent / 'index.html'}"
 
 
 @pytest.mark.parametrize(

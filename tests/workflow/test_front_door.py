@@ -65,3 +65,13 @@ def test_a_query_that_cannot_be_asked_is_found_before_any_job(fresh):
     claims.write_text(before)
     assert done.returncode != 0
     assert "olsson2022.abrupt-icl" in done.stdout and "metrik" in done.stdout
+
+
+def test_broken_yaml_is_named_with_its_line(fresh):
+    config = fresh.root / "config.yaml"
+    before = config.read_text()
+    config.write_text("scale: smoke\nstudies: [olsson2022\n")
+    done = fresh.tried("-n")
+    config.write_text(before)
+    assert done.returncode != 0
+    assert "config.yaml: line 3: expected ',' or ']'" in done.stdout

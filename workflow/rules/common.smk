@@ -1,6 +1,6 @@
 """What all rules share: the resolved configuration, and functions from names to paths.
 
-Required: config (config.yaml with whatever the command line replaces).
+Required: config.yaml; config (what the command line lays over it).
 Defines: resolved (what runs), R (the results folder). Paths come from `reinduce.config.layout`.
 """
 
@@ -10,16 +10,13 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from reinduce.config import layout
-from reinduce.config.load import ConfigError, changed_claims, load, write_resolved
-from reinduce.judge.evidence import check_claims
+from reinduce.config.load import ConfigError, write_resolved
+from reinduce.config.tree import NAME, STUDY
+from reinduce.front_door import resolve
 from reinduce.trace.sources import closure
 
 try:
-    resolved = load(config, root=Path(workflow.basedir))
-    # A query that cannot be asked should not be found out after a night of training.
-    wrong = check_claims(changed_claims(resolved))
-    if wrong:
-        raise ConfigError(wrong)
+    resolved = resolve(config, root=Path(workflow.basedir))
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 write_resolved(resolved)
@@ -30,11 +27,11 @@ FIGURES = [(key, figure) for key, study in resolved.studies.items() for figure i
 
 
 wildcard_constraints:
-    study="[a-z0-9_]+",
-    arm="[a-z0-9-]+",
+    study=STUDY,
+    arm=NAME,
     seed=r"\d+",
     task="[a-z_]+",
-    claim="[a-z0-9-]+",
+    claim=NAME,
 
 
 def sources(module):

@@ -17,7 +17,7 @@ for key, figure in FIGURES:
             notebook=f"{R}/figures/{key}.{figure}.ipynb",
             page=report(
                 f"{R}/figures/{key}.{figure}.html",
-                caption=f"../report/{figure}.rst",
+                caption=f"../studies/{key}/{figure}.rst",
                 category=resolved.studies[key].figures[figure].category,
                 labels={"study": key, "figure": resolved.studies[key].figures[figure].title},
             ),

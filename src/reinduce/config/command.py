@@ -1,4 +1,4 @@
-"""`reinduce check` and `reinduce schemas`."""
+"""`reinduce schemas`."""
 
 import argparse
 import json
@@ -6,24 +6,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from reinduce.config.load import load
 from reinduce.config.tree import Claim, Config, Scale, Study
 from reinduce.trace.files import write_text
 
 SCHEMAS = {"config": Config, "scale": Scale, "study": Study, "claims": list[Claim]}
-
-
-def add_check_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", type=Path, default=Path(), help="the project's folder")
-
-
-def run_check(args: argparse.Namespace) -> None:
-    """Validate every file and print what the configuration asks for."""
-    resolved = load(root=args.root)
-    print(f"scale {resolved.config.scale}, results in {resolved.results}")
-    for name, run in resolved.runs.items():
-        print(f"  {name}: {run.seeds} seeds, {run.arm.train.steps} steps, {len(run.steps)} checkpoints each")
-    print(f"  {len(resolved.claims)} claims")
 
 
 def add_schemas_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,6 +27,9 @@ RUN_TABLES = {
 SERIES_TABLES = {"loss_components": ".parquet", "series_trajectories": ".trajectories.parquet"}
 """Table of all runs of a task → ending of its file. Rows of series_trajectories are trajectories."""
 
+TABLES = (*RUN_TABLES, "scores", *SERIES_TABLES)
+"""What claims may read."""
+
 FROZEN_SETS = ("heldout.parquet", "repeated.parquet", "random.parquet")
 TEXT_FILES = ("tokenizer.json", "train.bin", "sources.parquet")
 

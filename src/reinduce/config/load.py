@@ -3,18 +3,20 @@
 import dataclasses
 import difflib
 import json
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from reinduce.config import yaml
-from reinduce.config.layout import SERIES_TABLES, bound_reads, checkpoint_steps
+from reinduce.config.layout import SERIES_TABLES, TABLES, bound_reads, checkpoint_steps
 from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, ModelSpec, TrainSpec, to_json
-from reinduce.config.tree import Arm, Budget, Claim, Config, Replacement, Scale, Study, StudySize
+from reinduce.config.tree import Arm, Budget, Claim, Config, Replacement, Scale, Study, StudySize, TaskSize
 from reinduce.task import TASKS, Task
 from reinduce.trace.files import write_text
 
@@ -23,9 +25,10 @@ class ConfigError(ValueError):
     """Everything that is wrong with the configuration, a line each."""
 
     def __init__(self, problems: list[str]):
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        super().__init__("\n".join([f"the configuration has {count}:", *(f"  {p}" for p in problems)]))
-        self.problems = problems
+        # Arms that share a setting share its fault.
+        self.problems = list(dict.fromkeys(problems))
+        count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
+        super().__init__("\n".join([f"the configuration has {count}:", *(f"  {p}" for p in self.problems)]))
 
 
 @dataclass(frozen=True)
@@ -58,25 +61,25 @@ class Resolved:
     """'study.claim' → the content of its JSON."""
 
 
-def load(values: Mapping | None = None, root: Path = Path()) -> Resolved:
-    """Resolve a configuration; `values` are those of config.yaml unless given.
+def load(values: Mapping = MappingProxyType({}), root: Path = Path()) -> Resolved:
+    """Resolve config.yaml, with `values` (those of the command line) laid over it.
 
     Raises ConfigError with all problems of all files.
     """
     problems: list[str] = []
-    path = root / "config.yaml"
-    written = _read(path, problems) if path.is_file() else {}
-    given = yaml.numbers(written if values is None else dict(values))
+    written = _read(root, "config.yaml", problems)
+    if problems:
+        raise ConfigError(problems)
+    given = _laid_over(written, yaml.numbers(dict(values)))
     config = _validated(Config, given, "config.yaml", problems)
     if config is None:
         # Go on without what is wrong, so that the rest is checked too.
         config = _validated(Config, _without_faults(Config, given), "config.yaml", [])
     if config is None:
         raise ConfigError(problems)
-    workflow = root / "workflow"
-    scale = _named(Scale, workflow / "scales", config.scale, "{}.yaml", "config.yaml: scale", problems)
+    scale = _named(Scale, root, "workflow/scales/{}.yaml", config.scale, "config.yaml: scale", problems)
     studies = {
-        key: _named(Study, workflow / "studies", key, "{}/study.yaml", "config.yaml: studies", problems)
+        key: _named(Study, root, "workflow/studies/{}/study.yaml", key, "config.yaml: studies", problems)
         for key in dict.fromkeys(config.studies)
     }
     _unknown(config.tasks, TASKS, "config.yaml: tasks", problems)
@@ -90,15 +93,31 @@ def load(values: Mapping | None = None, root: Path = Path()) -> Resolved:
     resolved = Resolved(config, Path(config.results or scale.results), measure=scale.measure, ablate=scale.ablate)
     resolved.studies = found
     for key, study in found.items():
-        _add_runs(resolved, key, study, scale, problems)
+        _check_figures(root, key, study, problems)
+        _add_runs(resolved, key, study, scale, root, problems)
     for key in found:
-        _add_claims(resolved, key, workflow / "studies" / key / "claims.yaml", problems)
+        _add_claims(resolved, key, root, problems)
     if problems:
         raise ConfigError(problems)
     return resolved
 
 
-def _add_runs(resolved: Resolved, key: str, study: Study, scale: Scale, problems: list[str]) -> None:
+def _laid_over(below: Any, above: Any) -> Any:
+    """Mappings merged key by key; of anything else, what lies above."""
+    if isinstance(below, Mapping) and isinstance(above, Mapping):
+        return {**below, **{key: _laid_over(below.get(key), value) for key, value in above.items()}}
+    return above
+
+
+def _check_figures(root: Path, key: str, study: Study, problems: list[str]) -> None:
+    folder = f"workflow/studies/{key}"
+    for figure in study.figures:
+        for what, ending in (("notebook", ".py"), ("caption", ".rst")):
+            if not (root / folder / f"{figure}{ending}").is_file():
+                problems.append(f"{folder}/study.yaml: figures.{figure}: its {what} {figure}{ending} is not beside it")
+
+
+def _add_runs(resolved: Resolved, key: str, study: Study, scale: Scale, root: Path, problems: list[str]) -> None:
     where = f"workflow/studies/{key}/study.yaml"
     name = resolved.config.scale
     if name not in study.scales:
@@ -113,7 +132,7 @@ def _add_runs(resolved: Resolved, key: str, study: Study, scale: Scale, problems
         if arm.task not in size.tasks:
             problems.append(f"{where}: scales.{name}.tasks: nothing about {arm.task}, the task of arm {arm_name}")
             continue
-        task = _task(resolved, arm.task, scale, problems)
+        task = _task(resolved, arm.task, scale, root, problems)
         _add_run(resolved, f"{key}/{arm_name}", arm, size, task, problems)
 
 
@@ -143,26 +162,25 @@ def _add_run(resolved: Resolved, name: str, arm: Arm, size: StudySize, task: Tas
         return
     seeds = [layer.seeds for layer in layers.values() if getattr(layer, "seeds", None) is not None][-1]
     spec = ArmSpec(study=key, arm=arm_name, task=arm.task, **specs)
-    for pair in resolved.measure.pairs:
-        if max(*pair.early, *pair.late) >= spec.model.context:
-            problems.append(
-                f"workflow/scales/{scale}.yaml: measure.pairs: {pair.name} reaches beyond the context of {name}, "
-                f"whose last index is {spec.model.context - 1}"
-            )
     resolved.runs[name] = Run(spec, seeds)
 
 
-def _task(resolved: Resolved, name: str, scale: Scale, problems: list[str]) -> Task | None:
-    """The task at this scale, with what config.yaml replaces; noted in `resolved` once."""
+def _task(resolved: Resolved, name: str, scale: Scale, root: Path, problems: list[str]) -> Task | None:
+    """The task at this scale, with what config.yaml replaces; noted in `resolved`."""
     size = scale.tasks[name]
-    where = f"workflow/scales/{resolved.config.scale}.yaml tasks.{name}.spec"
+    where = f"workflow/scales/{resolved.config.scale}.yaml"
     replaced = resolved.config.tasks.get(name, {})
-    origin = dict.fromkeys(size.spec, where) | dict.fromkeys(replaced, f"config.yaml tasks.{name}")
-    already = name in resolved.tasks
-    spec = _validated(TASKS[name].Spec, size.spec | replaced, f"task {name}", [] if already else problems, origin)
+    origin = dict.fromkeys(size.spec, f"{where} tasks.{name}.spec") | dict.fromkeys(
+        replaced, f"config.yaml tasks.{name}"
+    )
+    spec = _validated(TASKS[name].Spec, size.spec | replaced, f"task {name}", problems, origin)
     resolved.tasks.setdefault(name, {})
     if spec is None:
         return None
+    path = getattr(spec, "path", "")
+    if path and not (root / path).exists():
+        problems.append(f"task {name}: path: there is no {path!r}; give a path that exists (set in {origin['path']})")
+    problems += _beyond(resolved, size, spec.context, where, name)
     try:
         task = Task(name=name, spec=spec, evaluation=size.evaluation)
     except ValueError as error:
@@ -174,9 +192,26 @@ def _task(resolved: Resolved, name: str, scale: Scale, problems: list[str]) -> T
     return task
 
 
-def _add_claims(resolved: Resolved, key: str, path: Path, problems: list[str]) -> None:
+def _beyond(resolved: Resolved, size: TaskSize, context: int, where: str, task: str) -> list[str]:
+    """Measurements that want more tokens or examples than the task has."""
+    ranges = [(f"pairs: {pair.name}", (*pair.early, *pair.late)) for pair in resolved.measure.pairs]
+    ranges.append(("derivative", resolved.measure.derivative))
+    found = [
+        f"{where}: measure.{what} reaches index {max(indices)}, the last of task {task} is {context - 1}"
+        for what, indices in ranges
+        if max(indices) >= context
+    ]
+    if resolved.ablate.examples > size.evaluation.heldout_examples:
+        found.append(
+            f"{where}: ablate.examples is {resolved.ablate.examples}, but task {task} has only "
+            f"{size.evaluation.heldout_examples} held-out examples"
+        )
+    return found
+
+
+def _add_claims(resolved: Resolved, key: str, root: Path, problems: list[str]) -> None:
     where = f"workflow/studies/{key}/claims.yaml"
-    listed = _read(path, problems) if path.is_file() else []
+    listed = _read(root, where, problems) if (root / where).is_file() else []
     study = resolved.studies[key]
     for place, values in enumerate(listed or []):
         label = values.get("id", f"entry {place + 1}") if isinstance(values, dict) else f"entry {place + 1}"
@@ -202,19 +237,23 @@ def _seeds_read(resolved: Resolved, key: str, claim: Claim, where: str, problems
         except ValueError as error:
             problems.append(f"{where}: {error}")
             continue
+        _unknown(reads, TABLES, f"{where}: reads", problems)
         for table, names in reads.items():
-            for name in names:
-                if table in SERIES_TABLES:
-                    study, task = name.split("/")
-                    arms = [n for n, run in resolved.runs.items() if (run.arm.study, run.arm.task) == (study, task)]
-                else:
-                    arms = [name] if name in resolved.runs else []
-                # An arm or task whose own settings are wrong has been told of already.
-                known = {*resolved.studies[key].arms, *resolved.tasks}
-                if not arms and name.split("/")[1] not in known:
-                    problems.append(f"{where}: reads.{table}: there is no {name!r} among the studies that run")
-                seeds |= {arm: resolved.runs[arm].seeds for arm in arms}
+            read = _readable(resolved.studies, table)
+            _unknown(names, read, f"{where}: reads.{table}", problems)
+            # An arm whose own settings are wrong has been told of already.
+            arms = [arm for name in names for arm in read.get(name, []) if arm in resolved.runs]
+            seeds |= {arm: resolved.runs[arm].seeds for arm in arms}
     return seeds
+
+
+def _readable(studies: Mapping[str, Study], table: str) -> dict[str, list[str]]:
+    """What a claim may read of a table, 'study/arm' or 'study/task' → the arms that this takes."""
+    found: dict[str, list[str]] = {}
+    for key, study in studies.items():
+        for name, arm in study.arms.items():
+            found.setdefault(f"{key}/{arm.task if table in SERIES_TABLES else name}", []).append(f"{key}/{name}")
+    return found
 
 
 def write_resolved(resolved: Resolved) -> None:
@@ -245,27 +284,29 @@ def changed_claims(resolved: Resolved) -> list[dict]:
     return [claim for path, claim in files if not path.is_file() or path.read_text() != to_json(claim)]
 
 
-def _read(path: Path, problems: list[str]) -> Any:
+def _read(root: Path, name: str, problems: list[str]) -> Any:
     try:
-        return yaml.read(path)
-    except (ValueError, OSError) as error:
-        problems.append(str(error))
-        return {}
+        return yaml.read(root / name)
+    except ValueError as error:
+        problems.append(f"{name}: {error}")
+    except FileNotFoundError:
+        problems.append(f"{name}: there is no such file in {root.resolve()}")
+    return {}
 
 
-def _named(kind, folder: Path, name: str, pattern: str, where: str, problems: list[str]):
+def _named(kind, root: Path, pattern: str, name: str, where: str, problems: list[str]):
     """A YAML file that the configuration names; says which there are if it is not there."""
-    path = folder / pattern.format(name)
-    if not path.is_file():
-        star = pattern.format("*")
-        there = sorted((p.parent.name if "/" in star else p.stem) for p in folder.glob(star))
+    path = pattern.format(name)
+    if not (root / path).is_file():
+        after = pattern.split("{}")[1]
+        there = sorted(p.as_posix().removesuffix(after).rsplit("/", 1)[1] for p in root.glob(pattern.format("*")))
         close = difflib.get_close_matches(str(name), there, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
         problems.append(f"{where}: no {name!r}; there are: {', '.join(there)}{hint}")
         return None
     before = len(problems)
-    values = _read(path, problems)
-    return _validated(kind, values, path.as_posix(), problems) if len(problems) == before else None
+    values = _read(root, path, problems)
+    return _validated(kind, values, path, problems) if len(problems) == before else None
 
 
 def _unknown(names, known, where: str, problems: list[str]) -> None:
@@ -281,17 +322,15 @@ def _validated(kind, values: Any, where: str, problems: list[str], origin: Mappi
     text is never taken for a number, nor a number for a truth value.
     """
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
+        return TypeAdapter(kind).validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         problems += (_told(kind, problem, where, origin or {}) for problem in error.errors())
-    except TypeError as error:
-        problems.append(f"{where}: {error}")
     return None
 
 
 def _without_faults(kind, values: Any) -> Any:
     """The values without those that `kind` finds wrong."""
-    values = json.loads(json.dumps(values))
+    values = json.loads(json.dumps(values, default=str))
     try:
         TypeAdapter(kind).validate_python(values, strict=True)
     except ValidationError as error:
@@ -318,7 +357,7 @@ def _told(kind, problem: Mapping, where: str, origin: Mapping[str, str]) -> str:
         message = "missing"
     elif problem["type"] != "value_error":
         message = f"{message[0].lower()}{message[1:]}, found {problem['input']!r}"
-    involved = path[:1] if path else [name for name in origin if name in message.replace(",", " ").split()]
+    involved = path[:1] if path else [name for name in origin if name in re.findall(r"\w+", message)]
     places = sorted({origin[name] for name in involved if name in origin})
     set_in = f" (set in {', '.join(places)})" if places else ""
     return f"{where}: {key}: {message}{set_in}" if key else f"{where}: {message}{set_in}"

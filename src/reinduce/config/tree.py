@@ -4,14 +4,18 @@ What a job finally gets is in `config.specs`; this module says how the YAML file
 it, and imports pydantic, which jobs never do.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reinduce.config.specs import AblateSpec, MeasureSpec
 from reinduce.task.evaluation import EvaluationSpec
 
-NAME = r"^[a-z0-9][a-z0-9_-]*$"
+# Names become files, rules and wildcards.
+STUDY = "[a-z0-9_]+"
+NAME = "[a-z0-9-]+"
+StudyKey = Annotated[str, Field(pattern=f"^{STUDY}$")]
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 
 class Strict(BaseModel):
@@ -34,9 +38,9 @@ class Replacement(Strict):
 class Config(Strict):
     """config.yaml: which studies run and at which scale."""
 
-    scale: str = "laptop"
+    scale: Name = "laptop"
     """A file of workflow/scales: smoke, laptop or cluster."""
-    studies: list[str] = Field(min_length=1)
+    studies: list[StudyKey] = Field(min_length=1)
     """Folders of workflow/studies."""
     results: str | None = None
     """Where results go; null: where the scale says."""
@@ -121,12 +125,12 @@ class Study(Strict):
     """When it appeared."""
     url: str
     """Where to read it."""
-    arms: dict[str, Arm] = Field(min_length=1)
+    arms: dict[Name, Arm] = Field(min_length=1)
     """arm → what is trained."""
     scales: dict[str, StudySize]
     """scale → how big this study is there."""
-    figures: dict[str, Figure] = {}
-    """figure → its notebook, <figure>.py beside this file."""
+    figures: dict[Name, Figure] = {}
+    """figure → its notebook <figure>.py and caption <figure>.rst beside this file."""
 
 
 class Source(Strict):
@@ -187,7 +191,7 @@ class Control(Strict):
 class Claim(Strict):
     """A sentence from a paper, its evidence, and its criterion."""
 
-    id: str = Field(pattern=NAME)
+    id: Name
     """Its name within the study."""
     register_: str = Field(alias="register")
     """Its number in the study's notes."""

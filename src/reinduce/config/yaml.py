@@ -11,10 +11,12 @@ FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} given twice", node.start_mark)
+        seen = []
+        for key, _ in node.value:
+            name = self.construct_object(key, deep=True)
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{name} given twice", key.start_mark)
+            seen.append(name)
         return super().construct_mapping(node, deep)
 
 
@@ -24,13 +26,14 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"^{FLOAT.p
 def read(path: Path) -> Any:
     """What a YAML file says.
 
-    Raises FileNotFoundError, or ValueError naming the file and the line.
+    Raises FileNotFoundError, or ValueError naming the line.
     """
     try:
         return yaml.load(path.read_text(), _Loader)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise ValueError(f"{path}: line {line}: {error.problem}") from None
+        raise ValueError(f"line {error.problem_mark.line + 1}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
 
 
 def numbers(value: Any) -> Any:

@@ -1,0 +1,39 @@
+"""What is checked before a job starts; unlike a stage, it may know configuration and judge at once."""
+
+import argparse
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from reinduce.config.load import ConfigError, Resolved, changed_claims, load
+from reinduce.judge.evidence import check_claims
+
+
+def resolve(values: Mapping, root: Path = Path()) -> Resolved:
+    """The resolved configuration, `values` laid over config.yaml, once new or changed queries can be asked.
+
+    Raises ConfigError with everything that is wrong.
+    """
+    resolved = load(values, root)
+    _ask(changed_claims(resolved))
+    return resolved
+
+
+def add_check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, default=Path(), help="the project's folder")
+
+
+def run_check(args: argparse.Namespace) -> None:
+    """Validate every file and every query, and print what the configuration asks for."""
+    resolved = load(root=args.root)
+    _ask(resolved.claims.values())
+    print(f"scale {resolved.config.scale}, results in {resolved.results}")
+    for name, run in resolved.runs.items():
+        print(f"  {name}: {run.seeds} seeds, {run.arm.train.steps} steps, {len(run.steps)} checkpoints each")
+    print(f"  {len(resolved.claims)} claims")
+
+
+def _ask(claims: Iterable[Mapping]) -> None:
+    # A query that cannot be asked should not be found out after a night of training.
+    problems = check_claims(claims)
+    if problems:
+        raise ConfigError(problems)

@@ -1,0 +1,41 @@
+"""The command line: what a user can mend is one line, and logs hold what was said."""
+
+import subprocess
+import sys
+
+import pytest
+
+from reinduce.cli import COMMANDS, main
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_tells_its_arguments(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert "--log" in capsys.readouterr().out
+
+
+def test_bad_input_is_one_line_on_the_screen_and_in_the_log(tmp_path, capsys):
+    log = tmp_path / "logs" / "train.log"
+    arguments = ["train", "absent.json", "--seed", "0", "--data", "d", "--out", "o", "--log", str(log)]
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said == log.read_text()
+    assert said.count("\n") == 1 and said.startswith("reinduce train: ") and "absent.json" in said
+
+
+def test_a_warning_reaches_the_log(tmp_path):
+    program = (
+        "import warnings; from reinduce import cli, front_door\n"
+        "front_door.run_check = lambda args: warnings.warn('a library complains')\n"
+        f"cli.main(['check', '--log', {str(tmp_path / 'log')!r}])\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert "a library complains" in (tmp_path / "log").read_text()
+
+
+def test_the_package_is_a_command_too():
+    done = subprocess.run([sys.executable, "-m", "reinduce", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert all(command in done.stdout for command in COMMANDS)
