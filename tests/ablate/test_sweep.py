@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from reinduce.ablate.choose import above, matched_draw
-from reinduce.ablate.sweep import _zero, intact_losses, joint_losses, single_head_losses
+from reinduce.ablate.sweep import _zero, joint_losses, single_head_losses
 from reinduce.model.sites import Edit
 from reinduce.model.transformer import token_losses
 
@@ -36,7 +36,8 @@ def plainly(model, tokens, layer, head, keep_patterns):
 @variants
 def test_every_single_ablation_equals_the_plain_way(make_model, tokens, changes):
     model = make_model(**changes)
-    swept = single_head_losses(model, tokens)
+    intact, swept = single_head_losses(model, tokens)
+    torch.testing.assert_close(intact, token_losses(model(tokens)[0], tokens), atol=1e-5, rtol=1e-5)
     for edit, keep_patterns in (("full", False), ("pattern_preserving", True)):
         assert len(swept[edit]) == model.spec.layers * model.spec.heads
         for (layer, head), losses in swept[edit].items():
@@ -45,7 +46,7 @@ def test_every_single_ablation_equals_the_plain_way(make_model, tokens, changes)
 
 
 def test_full_and_pattern_preserving_differ_below_the_last_layer(make_model, tokens):
-    swept = single_head_losses(make_model(), tokens)
+    _, swept = single_head_losses(make_model(), tokens)
     assert not torch.allclose(swept["full"][0, 1], swept["pattern_preserving"][0, 1])
     assert torch.equal(swept["full"][1, 1], swept["pattern_preserving"][1, 1])
 
@@ -53,14 +54,14 @@ def test_full_and_pattern_preserving_differ_below_the_last_layer(make_model, tok
 @pytest.mark.parametrize("edit", ["full", "pattern_preserving"])
 def test_a_joint_ablation_of_one_head_is_a_single_ablation(make_model, tokens, edit):
     model = make_model()
-    swept = single_head_losses(model, tokens)[edit]
+    swept = single_head_losses(model, tokens)[1][edit]
     for head in ((0, 3), (1, 0)):
         assert (joint_losses(model, tokens, edit, [head]) - swept[head]).abs().max() < 1e-5
 
 
 def test_no_edit_is_the_intact_model(make_model, tokens):
     model = make_model()
-    torch.testing.assert_close(joint_losses(model, tokens, "full", []), intact_losses(model, tokens))
+    torch.testing.assert_close(joint_losses(model, tokens, "full", []), token_losses(model(tokens)[0], tokens))
 
 
 def test_an_ideal_pattern_is_put_in_place(make_model, tokens):
@@ -108,4 +109,4 @@ def test_a_planted_fault_would_be_seen(make_model, tokens):
     """Ablating the neighbour of the head that is named gives other losses."""
     model = make_model()
     wrong = token_losses(model(tokens, _zero(model, tokens, [(0, 2)]))[0], tokens)
-    assert (single_head_losses(model, tokens)["full"][0, 1] - wrong).abs().max() > 1e-3
+    assert (single_head_losses(model, tokens)[1]["full"][0, 1] - wrong).abs().max() > 1e-3

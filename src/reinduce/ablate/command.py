@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from reinduce.ablate.choose import above, matched_draw
-from reinduce.ablate.sweep import JOINT_EDITS, Head, head_name, intact_losses, joint_losses, single_head_losses
+from reinduce.ablate.sweep import JOINT_EDITS, Head, head_name, joint_losses, single_head_losses
 from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, checkpoint_name, read_spec, stream_seed
 from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
 from reinduce.tables import read_table, write_rows
@@ -47,13 +47,14 @@ def run_ablate(args: argparse.Namespace) -> Made:
     def model_at(step: int):
         return load_checkpoint(checkpoint_path(args.checkpoints, step), arm).model
 
-    intact = {step: intact_losses(model_at(step), tokens) for step in steps}
+    began = time.monotonic()
+    sweeps = {step: single_head_losses(model_at(step), tokens) for step in steps}
+    intact = {step: losses for step, (losses, _) in sweeps.items()}
     direction = change_direction(intact, index, window(args.scores / "trajectories.parquet"))
     effect = Effects(measure, index, direction)
     rows: list[dict] = []
-    began = time.monotonic()
     for step in steps:
-        for edit, per_head in single_head_losses(model_at(step), tokens).items():
+        for edit, per_head in sweeps[step][1].items():
             for head, losses in per_head.items():
                 facts = keys | {"step": step, "edit": edit, "chosen": "single", "heads": head_name(head)}
                 facts |= {"layer": head[0], "head": head[1]}

@@ -29,32 +29,27 @@ def head_name(head: Head) -> str:
 
 
 @torch.no_grad()
-def intact_losses(model: Transformer, tokens_BT: Tensor) -> Tensor:
-    """Losses without any edit [B T-1]."""
-    return _by_chunk(lambda chunk: token_losses(model(chunk)[0], chunk), tokens_BT)
-
-
-@torch.no_grad()
-def single_head_losses(model: Transformer, tokens_BT: Tensor) -> dict[str, dict[Head, Tensor]]:
-    """Losses [B T-1] with each head ablated alone, for 'full' and 'pattern_preserving'.
+def single_head_losses(model: Transformer, tokens_BT: Tensor) -> tuple[Tensor, dict[str, dict[Head, Tensor]]]:
+    """Intact losses [B T-1], and those with each head ablated alone, for 'full' and 'pattern_preserving'.
 
     The residual stream below the ablated layer is made once and a layer's heads run side by
     side as one batch. In the last layer both kinds of ablation are the same.
     """
-    parts = [_single_heads(model, chunk) for chunk in tokens_BT.split(CHUNK)]
-    return {
+    intact, parts = zip(*(_single_heads(model, chunk) for chunk in tokens_BT.split(CHUNK)), strict=True)
+    return torch.cat(intact), {
         edit: {head: torch.cat([part[edit][head] for part in parts]) for head in parts[0][edit]} for edit in parts[0]
     }
 
 
-def _single_heads(model: Transformer, tokens_BT: Tensor) -> dict[str, dict[Head, Tensor]]:
+def _single_heads(model: Transformer, tokens_BT: Tensor) -> tuple[Tensor, dict[str, dict[Head, Tensor]]]:
     spec, (B, T) = model.spec, tokens_BT.shape
     captured = dict.fromkeys(
         f"blocks.{layer}.{kind}"
         for layer in range(spec.layers)
         for kind in ("resid_pre", "attn.pattern", "attn.head_out")
     )
-    model.resid(model.embed(tokens_BT), captured=captured)
+    resid = model.resid(model.embed(tokens_BT), captured=captured)
+    intact = token_losses(model.unembed(resid), tokens_BT)
     repeated = tokens_BT.repeat(spec.heads, 1)
     made: dict[str, dict[Head, Tensor]] = {"full": {}, "pattern_preserving": {}}
     for layer in range(spec.layers):
@@ -76,7 +71,7 @@ def _single_heads(model: Transformer, tokens_BT: Tensor) -> dict[str, dict[Head,
             logits = model.unembed(model.resid(resid, edits, first=layer + 1))
             per_head = token_losses(logits, repeated).view(spec.heads, B, T - 1)
             made[edit].update({(layer, head): per_head[head] for head in range(spec.heads)})
-    return made
+    return intact, made
 
 
 @torch.no_grad()
