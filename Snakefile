@@ -27,6 +27,8 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
+        # Every score is wanted for itself: one that is missing is made again, and what follows.
+        every_score(),
         f"{R}/ledger.parquet",
         f"{R}/index.html",
     localrule: True

@@ -144,7 +144,7 @@ class TestWhatReruns:
         planned = smoke.planned(*SMOKE)
         assert rules(planned, "score") == {"score_olsson2022_attn2"} and planned["score_olsson2022_attn2"] == 1
         assert not rules(planned, "train", "data", "attribute")
-        smoke.snakemake("--cores", "1", *SMOKE, path.relative_to(smoke.root).as_posix())
+        smoke.snakemake("--cores", "1", path.relative_to(smoke.root).as_posix(), *SMOKE)
         assert path.read_bytes() == content
         smoke.snakemake("--cores", "2", *SMOKE)
 
@@ -164,5 +164,5 @@ class TestWhatReruns:
         before = [path.read_bytes() for path in paths]
         for path in paths:
             path.unlink()
-        smoke.snakemake("--cores", "1", *SMOKE, *(path.relative_to(smoke.root).as_posix() for path in paths))
+        smoke.snakemake("--cores", "1", *(path.relative_to(smoke.root).as_posix() for path in paths), *SMOKE)
         assert [path.read_bytes() for path in paths] == before

@@ -80,6 +80,12 @@ def last_score(wildcards):
     return layout.score_files(Path(RUN.format(**wildcards)), asked(wildcards).arm)[-1]
 
 
+def every_score():
+    """The scores of every checkpoint of every run."""
+    runs = [(folder, run) for name, run in resolved.runs.items() for folder in layout.seed_folders(R, name, run.seeds)]
+    return [file for folder, run in runs for file in layout.score_files(folder, run.arm)]
+
+
 def folders_on_task(study, task):
     """Seed folders of all runs of a study on a task."""
     chosen = [(n, run) for n, run in resolved.runs.items() if (run.arm.study, run.arm.task) == (study, task)]
