@@ -21,11 +21,11 @@ rule ablate:
         f"{R}/logs/ablate/{{study}}/{{arm}}/seed{{seed}}.log",
     benchmark:
         f"{R}/benchmarks/ablate/{{study}}/{{arm}}/seed{{seed}}.tsv"
+    priority: 2000
     threads: 1
     resources:
         mem_mb=2000,
         runtime=120,
-    priority: 2000
     params:
         data=lambda w, input: Path(input.data[0]).parent,
         checkpoints=lambda w, input: Path(input.checkpoints[0]).parent,

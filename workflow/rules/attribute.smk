@@ -17,11 +17,11 @@ rule attribute:
         f"{R}/logs/attribute/{{study}}/{{arm}}/seed{{seed}}.log",
     benchmark:
         f"{R}/benchmarks/attribute/{{study}}/{{arm}}/seed{{seed}}.tsv"
+    priority: 2000
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    priority: 2000
     params:
         data=lambda w, input: Path(input.data[0]).parent,
         checkpoints=lambda w, input: Path(input.checkpoints[0]).parent,

@@ -26,12 +26,12 @@ for name, run in resolved.runs.items():
             f"{R}/logs/score/{name}/seed{{seed}}.log",
         benchmark:
             f"{R}/benchmarks/score/{name}/seed{{seed}}.tsv"
+        # Before any further training: the scheduler is slow where many jobs wait.
+        priority: 2000
         threads: 1
         resources:
             mem_mb=2000,
             runtime=60,
-        # Before any further training: the scheduler is slow where many jobs wait.
-        priority: 2000
         params:
             data=lambda w, input: Path(input.data[0]).parent,
             checkpoints=lambda w, input: Path(input.checkpoints[0]).parent,
