@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 Head = tuple[int, int]
+"""Layer and head."""
 
 
 def above(scores: Iterable[dict], metric: str, threshold: float) -> list[Head]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from reinduce.ablate.choose import above, matched_draw
-from reinduce.ablate.sweep import JOINT_EDITS, Head, head_name, joint_losses, single_head_losses
+from reinduce.ablate.choose import Head, above, matched_draw
+from reinduce.ablate.sweep import JOINT_EDITS, head_name, joint_losses, single_head_losses
 from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, checkpoint_name, read_spec, stream_seed
 from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
 from reinduce.tables import read_table, write_rows

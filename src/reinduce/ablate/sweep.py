@@ -12,15 +12,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from reinduce.ablate.choose import Head
 from reinduce.model.patterns import induction_pattern, previous_token_pattern
 from reinduce.model.sites import Edit
 from reinduce.model.transformer import Transformer, token_losses
 
 CHUNK = 8
 """Sequences edited together: with a layer's heads on the batch axis they fill a core."""
-
-Head = tuple[int, int]
-"""Layer and head."""
 
 
 def head_name(head: Head) -> str:
