@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import ctypes
 import importlib
 import logging
 import os
@@ -37,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     args = parser(arguments).parse_args(arguments)
     module, _ = COMMANDS[args.command]
+    keep_freed_memory()
     with logged(args.log):
         started = time.time()
         try:
@@ -55,6 +57,19 @@ def main(arguments: list[str] | None = None) -> int:
             logging.error("%s", traceback.format_exc())
             raise SystemExit(1) from None
     return 0
+
+
+def keep_freed_memory() -> None:
+    """Let freed memory stay with this process instead of going back to the system page by page.
+
+    Every forward pass frees and asks for the same few megabytes; the C library would fetch
+    and clear their pages anew each time, which was a fifth of the time of scoring.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # Only the GNU C library has these settings.
+        mallopt = ctypes.CDLL(None).mallopt
+        M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # names of malloc.h
+        for setting, size in ((M_TRIM_THRESHOLD, 1 << 30), (M_TOP_PAD, 1 << 26), (M_MMAP_THRESHOLD, 1 << 25)):
+            mallopt(setting, size)
 
 
 def parser(arguments: list[str]) -> argparse.ArgumentParser:
