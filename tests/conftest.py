@@ -1,9 +1,13 @@
 """What many tests share: small models, and models built by hand to be what a name says."""
 
+import argparse
+import json
+
 import pytest
 import torch
 
-from reinduce.config.specs import ModelSpec
+from reinduce.config.specs import IndexPair, ModelSpec, from_dict
+from reinduce.data.command import run_data
 from reinduce.model.transformer import Transformer
 
 torch.set_num_threads(1)
@@ -15,7 +19,7 @@ def make_model():
 
     def make(seed: int = 0, **changes) -> Transformer:
         spec = {"layers": 2, "d_model": 32, "heads": 4, "vocabulary": 40, "context": 24} | changes
-        return Transformer(ModelSpec(**spec)).initialise(seed).eval().requires_grad_(False)
+        return Transformer(from_dict(ModelSpec, spec)).initialise(seed).eval().requires_grad_(False)
 
     return make
 
@@ -28,3 +32,24 @@ def tokens():
     drawn[:, 12:] = drawn[:, :12]
     drawn[:, 0] = 0
     return drawn
+
+
+EVALUATION = {"heldout_examples": 20, "repeat_length": 5, "repeats": 4}
+
+
+@pytest.fixture
+def prepare(tmp_path):
+    """Run `reinduce data` on a task's values; returns what was made and its folder."""
+
+    def run(task: str, spec: dict, evaluation: dict | None = None, out: str = "data"):
+        path = tmp_path / f"{task}.json"
+        path.write_text(json.dumps({"task": task, "spec": spec, "evaluation": EVALUATION | (evaluation or {})}))
+        return run_data(argparse.Namespace(task=path, out=tmp_path / out)), tmp_path / out
+
+    return run
+
+
+@pytest.fixture
+def pairs():
+    """The index pairs of the laptop scale, those that claims use first."""
+    return [IndexPair(early=(8, 13), late=(112, 127))]

@@ -5,7 +5,8 @@ equal runs are equal files. A null in `value` means "not scored", in `layer` or 
 "of the whole model" or "of the whole layer".
 """
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -65,7 +66,7 @@ SCHEMAS = {
     # A joint principal-component analysis of per-token losses: one point a checkpoint.
     "loss_components": RUN_KEYS + [("step", pa.int32()), ("component", pa.int32())] + [("value", pa.float64())],
     # What an edit does: `value` is the metric with the edit, `baseline` without it.
-    # `chosen` says why these heads: single, induction, previous_token, random.
+    # `chosen` says why these heads: single, pair, induction, previous_token, random.
     "ablations": RUN_KEYS
     + [
         ("step", pa.int32()),
@@ -126,6 +127,22 @@ def write_rows(table: str, rows: Iterable[Mapping], path: str | Path, keep_order
 
     Columns missing from a row are null. Raises ValueError for a column the table lacks.
     """
+    with written_aside(path) as aside:
+        pq.write_table(_as_table(table, rows, path, keep_order), aside, compression="zstd")
+    return Path(path)
+
+
+@contextlib.contextmanager
+def rows_writer(table: str, path: str | Path) -> Iterator[Callable[[Iterable[Mapping]], None]]:
+    """A function that adds rows to a Parquet file, sorted within each call, for what does not fit in memory.
+
+    Call it in the order of the key columns; the file is in place once the block ends well.
+    """
+    with written_aside(path) as aside, pq.ParquetWriter(aside, schema(table), compression="zstd") as file:
+        yield lambda rows: file.write_table(_as_table(table, rows, path))
+
+
+def _as_table(table: str, rows: Iterable[Mapping], path: str | Path, keep_order: bool = False) -> pa.Table:
     declared = schema(table)
     rows = list(rows)
     unknown = {key for row in rows for key in row} - set(declared.names)
@@ -134,11 +151,7 @@ def write_rows(table: str, rows: Iterable[Mapping], path: str | Path, keep_order
     columns = {f.name: pa.array([row.get(f.name) for row in rows], type=f.type) for f in declared}
     made = pa.table(columns, schema=declared)
     measured = {"value", "baseline", "loss", "n", "gradient_norm", "learning_rate"}
-    if not keep_order:
-        made = made.sort_by([(name, "ascending") for name in declared.names if name not in measured])
-    with written_aside(path) as aside:
-        pq.write_table(made, aside, compression="zstd")
-    return Path(path)
+    return made if keep_order else made.sort_by([(n, "ascending") for n in declared.names if n not in measured])
 
 
 def read_table(table: str, paths: Iterable[str | Path], columns: list[str] | None = None) -> pa.Table:

@@ -28,14 +28,15 @@ def problems(project, **changes):
 
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "cluster"])
 def test_what_is_shipped_is_right_at_every_scale(scale):
-    resolved = load({"scale": scale, "studies": ["olsson2022"]}, ROOT)
-    assert len(resolved.runs) == 9
-    assert len(resolved.claims) >= 20
+    resolved = load({"scale": scale, "studies": ["olsson2022", "review2026"]}, ROOT)
+    assert len(resolved.runs) == 16
+    assert len(resolved.claims) >= 30
 
 
 def test_the_laptop_scale_has_the_seeds_that_verdicts_need():
-    runs = load(root=ROOT).runs.values()
-    assert all(run.seeds >= (5 if run.arm.task == "phrases" else 3) for run in runs)
+    runs = load({"studies": ["olsson2022", "review2026"]}, ROOT).runs.values()
+    assert all(run.seeds >= 3 for run in runs)
+    assert all(run.seeds >= 5 for run in runs if (run.arm.study, run.arm.task) == ("olsson2022", "phrases"))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_the_laptop_scale_has_the_seeds_that_verdicts_need():
         ({"studies": "olsson2022"}, ["config.yaml: studies: input should be a valid array", "'olsson2022'"]),
         ({"studies": []}, ["config.yaml: studies", "at least 1"]),
         ({"studies": ["../studies/olsson2022"]}, ["config.yaml: studies.0", "pattern"]),
-        ({"tasks": {"phases": {}}}, ["config.yaml: tasks: no 'phases'", "phrases, source_text"]),
+        ({"tasks": {"phases": {}}}, ["config.yaml: tasks: no 'phases'", "phrases, topics, source_text"]),
         (
             {"tasks": {"source_text": {"vocabulary": "512"}}},
             ["task source_text: vocabulary", "'512'", "config.yaml tasks"],

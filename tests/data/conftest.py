@@ -1,27 +1,9 @@
-"""Small corpora, and a way to prepare them."""
+"""Small corpora."""
 
-import argparse
-import json
 import random
 from pathlib import Path
 
 import pytest
-
-from reinduce.data.command import run_data
-
-EVALUATION = {"heldout_examples": 20, "repeat_length": 5, "repeats": 4}
-
-
-@pytest.fixture
-def prepare(tmp_path):
-    """Run `reinduce data` on a task's values; returns what was made and its folder."""
-
-    def run(task: str, spec: dict, evaluation: dict | None = None, out: str = "data"):
-        path = tmp_path / f"{task}.json"
-        path.write_text(json.dumps({"task": task, "spec": spec, "evaluation": EVALUATION | (evaluation or {})}))
-        return run_data(argparse.Namespace(task=path, out=tmp_path / out)), tmp_path / out
-
-    return run
 
 
 def text(number: int) -> str:

@@ -20,10 +20,9 @@ from reinduce.config.specs import (
 )
 from reinduce.trace.files import write_text
 
-STUDY = "olsson2022"
 CONTEXT = 128
-# arm: task, layers, smeared keys, MLP ratio, middle of the change (share of training; None: no change)
-ARMS = {
+# study → arm: task, layers, smeared keys, MLP ratio, middle of the change (share of training; None: no change)
+OLSSON = {
     "attn1": ("phrases", 1, False, 0, None),
     "attn2": ("phrases", 2, False, 0, 0.6),
     "attn3": ("phrases", 3, False, 0, 0.7),
@@ -34,11 +33,22 @@ ARMS = {
     "text-attn2": ("source_text", 2, False, 0, 0.6),
     "text-smeared1": ("source_text", 1, True, 0, 0.1),
 }
+REVIEW = {
+    "previous-token": ("phrases", 2, False, 0, 0.2),
+    "no-k-composition": ("phrases", 2, False, 0, None),
+    "no-look-back": ("phrases", 2, False, 0, None),
+    "topics-free": ("topics", 2, False, 0, 0.6),
+    "topics-smeared": ("topics", 2, True, 0, 0.1),
+    "topics-blocked": ("topics", 2, False, 0, None),
+    "topics-masked": ("topics", 2, False, 0, None),
+}
+STUDIES = {"olsson2022": OLSSON, "review2026": REVIEW}
 
 
 def write_results(root: Path, seeds: dict[str, int], checkpoints: int, indices: int = CONTEXT - 1) -> Path:
-    """Write a study of all arms: `seeds` per task, about so many checkpoints a run."""
-    for arm, (task, layers, smeared, mlp, middle) in ARMS.items():
+    """Write all arms of both studies: `seeds` per task, about so many checkpoints a run."""
+    arms = [(study, arm, facts) for study, arms in STUDIES.items() for arm, facts in arms.items()]
+    for study, arm, (task, layers, smeared, mlp, middle) in arms:
         steps = 4000 if mlp else 1600
         every = CheckpointSpec(every={0: max(1, steps // checkpoints)})
         model = ModelSpec(
@@ -51,15 +61,15 @@ def write_results(root: Path, seeds: dict[str, int], checkpoints: int, indices: 
             smeared_keys=smeared,
         )
         train = TrainSpec(steps=steps, batch=32, learning_rate=3e-3, checkpoints=every)
-        spec = ArmSpec(study=STUDY, arm=arm, task=task, model=model, train=train)
+        spec = ArmSpec(study=study, arm=arm, task=task, model=model, train=train)
         pairs = [IndexPair(early=(3, 5), late=(indices - 5, indices)), IndexPair(early=(2, 2), late=(indices, indices))]
-        folder = root / STUDY / arm
+        folder = root / study / arm
         write_text(folder / "train.json", to_json(spec))
         write_text(folder / "measure.json", to_json(MeasureSpec(pairs=pairs, derivative=(indices // 4, indices))))
         for seed in range(seeds[task]):
             _write_run(folder / f"seed{seed}", spec, seed, middle)
-    for task in seeds:
-        _write_components(root / STUDY / "series" / f"{task}.parquet", task, seeds[task], checkpoints)
+    for study, task in dict.fromkeys((study, facts[0]) for study, _, facts in arms):
+        _write_components(root / study / "series" / f"{task}.parquet", study, task, seeds[task], checkpoints)
     return root
 
 
@@ -73,7 +83,7 @@ def _change(step: int, steps: int, middle: float | None, seed: int) -> float:
 def _write_run(run: Path, spec: ArmSpec, seed: int, middle: float | None) -> None:
     rng = random.Random(stream_seed("synthetic", spec.arm, seed))
     steps, model = spec.train.steps, spec.model
-    key = {"study": STUDY, "arm": spec.arm, "seed": seed}
+    key = {"study": spec.study, "arm": spec.arm, "seed": seed}
     heads = list(itertools.product(range(model.layers), range(model.heads)))
     inducing_layer = 0 if model.smeared_keys else min(1, model.layers - 1)
     strength = {h: rng.uniform(0.45, 0.85) if h[0] == inducing_layer and h[1] != 2 else 0.02 for h in heads}
@@ -83,7 +93,15 @@ def _write_run(run: Path, spec: ArmSpec, seed: int, middle: float | None) -> Non
         rows = [
             {"metric": "loss", "value": 3.2 + 1.7 * decay + 1.1 * (1 - done) + rng.gauss(0, 0.01)},
             {"metric": "icl_score", "value": -0.2 * (1 - decay) - 1.5 * done + rng.gauss(0, 0.02)},
+            {"metric": "icl_spread", "value": 0.8},
         ]
+        if spec.task == "topics":
+            for donor, lost in (("same_table", 0.0), ("other_table", -1.0)):
+                rows.append({"metric": f"swap_copied:{donor}", "value": -4.0 * done})
+                rows.append({"metric": f"swap_inferred:{donor}", "value": lost * (1 - decay) + rng.gauss(0, 0.02)})
+            rows += [
+                {"metric": f"table_advantage_{w}", "value": v * (1 - decay)} for w, v in (("early", 1), ("late", 2))
+            ]
         for layer, head in heads:
             one = {"layer": layer, "head": head}
             induces = done * strength[layer, head]
@@ -108,8 +126,9 @@ def _write_run(run: Path, spec: ArmSpec, seed: int, middle: float | None) -> Non
     rows = [
         key
         | {"step": steps, "source": f"{layer}.{head}", "layer": layer, "head": head, "target": "next_in_repeat"}
-        | {"metric": "direct_logit", "metric_version": 1, "value": 5 * strength[layer, head] * (middle is not None)}
+        | {"metric": metric, "metric_version": 1, "value": scale * strength[layer, head] * (middle is not None)}
         for layer, head in heads
+        for metric, scale in (("direct_logit", 5), ("direct_logit_positive", 1))
     ]
     tables.write_rows("attributions", rows, run / "attribute" / "attributions.parquet")
 
@@ -123,6 +142,8 @@ def _write_trajectories(run: Path, key: dict, spec: ArmSpec, middle: float | Non
         "icl_midpoint": centre,
         "prefix_midpoint": None if centre is None else centre - 5,
         "formation_step": centre,
+        "window_share": 0.1 if centre else 0.8,
+        "bump_size": 0.6 if centre else 0.01,
     }
     rows = [key | {"metric": name, "metric_version": 1, "value": value} for name, value in values.items()]
     tables.write_rows("trajectories", rows, run / "score" / "trajectories.parquet")
@@ -143,7 +164,7 @@ def _write_ablations(run: Path, key: dict, spec: ArmSpec, middle, seed: int, str
                 row |= {"metric": metric, "value": baseline[metric] + sign * effect, "baseline": baseline[metric]}
                 rows.append(key | {"step": step, "metric_version": 1, "n": 64} | row)
     for chosen, draws in (("induction", 1), ("previous_token", 1), ("random", 4)):
-        for draw, edit in itertools.product(range(draws), ("full", "pattern_preserving")):
+        for draw, edit in itertools.product(range(draws), ("full", "pattern_preserving", "full_mean", "norm_matched")):
             effect = {"induction": 1.4, "previous_token": 1.2, "random": 0.2}[chosen] * (middle is not None)
             if edit == "pattern_preserving" and chosen == "previous_token":
                 effect = 0.0
@@ -153,9 +174,9 @@ def _write_ablations(run: Path, key: dict, spec: ArmSpec, middle, seed: int, str
     tables.write_rows("ablations", rows, run / "ablate" / "ablations.parquet")
 
 
-def _write_components(path: Path, task: str, seeds: int, checkpoints: int) -> None:
+def _write_components(path: Path, study: str, task: str, seeds: int, checkpoints: int) -> None:
     rows = []
-    for arm, (its_task, _, _, mlp, middle) in ARMS.items():
+    for arm, (its_task, _, _, mlp, middle) in STUDIES[study].items():
         if its_task != task:
             continue
         steps = 4000 if mlp else 1600
@@ -163,13 +184,13 @@ def _write_components(path: Path, task: str, seeds: int, checkpoints: int) -> No
             done = _change(step, steps, middle, seed)
             first, second = -10 + 30 * done, 8 - 20 * (1 - math.exp(-step / steps * 8)) + 12 * done + 0.4 * seed
             for component, value in ((1, first + seed * 0.3), (2, second)):
-                row = {"study": STUDY, "arm": arm, "seed": seed, "step": step}
+                row = {"study": study, "arm": arm, "seed": seed, "step": step}
                 rows.append(row | {"component": component, "value": value})
     tables.write_rows("loss_components", rows, path)
     turns = [
-        {"study": STUDY, "arm": arm, "seed": seed, "metric": "pca_turn_angle", "metric_version": 1}
+        {"study": study, "arm": arm, "seed": seed, "metric": "pca_turn_angle", "metric_version": 1}
         | {"value": None if middle is None else 100.0 + seed}
-        for arm, (its_task, _, _, _, middle) in ARMS.items()
+        for arm, (its_task, _, _, _, middle) in STUDIES[study].items()
         for seed in range(seeds)
         if its_task == task
     ]
@@ -179,4 +200,6 @@ def _write_components(path: Path, task: str, seeds: int, checkpoints: int) -> No
 @pytest.fixture(scope="session")
 def small_results(tmp_path_factory) -> Path:
     """A results folder as small as the smoke scale's."""
-    return write_results(tmp_path_factory.mktemp("results"), {"phrases": 2, "source_text": 1}, 4, indices=15)
+    return write_results(
+        tmp_path_factory.mktemp("results"), {"phrases": 2, "topics": 2, "source_text": 1}, 4, indices=15
+    )

@@ -65,3 +65,9 @@ def test_a_straight_path_does_not_turn():
     path = [(s, [s / 1000, s / 500]) for s in range(0, 1001, 50)]
     assert turn(path, (400, 600))["pca_turn_angle"] == pytest.approx(0, abs=1e-4)
     assert turn(path, None)["pca_turn_angle"] is None
+
+
+def test_a_convex_curve_has_no_bump_and_a_plateau_has_its_height():
+    assert trajectory.bump_size([(s, math.exp(-s / 300)) for s in range(0, 1001, 20)]) == pytest.approx(0, abs=1e-12)
+    # Down to 1 at once, flat until 500, then straight down to 0: the plateau's end stands highest above the chord.
+    assert trajectory.bump_size([(0, 2.0), (100, 1.0), (500, 1.0), (1000, 0.0)]) == pytest.approx(4 / 9)

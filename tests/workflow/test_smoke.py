@@ -11,7 +11,7 @@ import yaml
 
 from reinduce import tables
 
-SMOKE = ("--config", "scale=smoke")
+SMOKE = ("--config", "scale=smoke", "studies=[olsson2022,review2026]")
 
 
 def rules(planned: dict[str, int], *prefixes: str) -> set[str]:
@@ -32,8 +32,9 @@ def edited(path, text: str):
 class TestWhatIsThere:
     def test_every_claim_has_a_row_with_all_columns(self, smoke):
         rows = pq.read_table(smoke.root / "results/smoke/ledger.parquet").to_pylist()
-        claims = yaml.safe_load((smoke.root / "workflow/studies/olsson2022/claims.yaml").read_text())
-        assert {row["claim"] for row in rows} == {claim["id"] for claim in claims}
+        for study in ("olsson2022", "review2026"):
+            claims = yaml.safe_load((smoke.root / f"workflow/studies/{study}/claims.yaml").read_text())
+            assert {row["claim"] for row in rows if row["study"] == study} == {claim["id"] for claim in claims}
         assert all(row["verdict"] in ("holds", "fails", "inconclusive") for row in rows)
         assert all(row["scale"] == "smoke" and row["criterion"] and row["control_verdict"] for row in rows)
         told = json.loads((smoke.root / "results/smoke/ledger.json").read_text())

@@ -101,13 +101,13 @@ def evidence_of(wildcards):
     return layout.evidence_files(R, resolved.claims[name], runs)
 
 
-def drawn_of(study):
-    """The tables that a study's figures are drawn from."""
-    files = [f"{R}/{study}/seeds.json"]
-    for name, run in resolved.runs.items():
-        if run.arm.study == study:
-            for folder in layout.seed_folders(R, name, run.seeds):
-                for table in ("scores", "index_losses", "trajectories", "ablations", "attributions"):
-                    files += layout.run_table_files(table, folder, run.arm)
-    tasks = sorted({run.arm.task for run in resolved.runs.values() if run.arm.study == study})
-    return files + [layout.series_file(R, "loss_components", f"{study}/{task}") for task in tasks]
+def figure_tables(study, figure):
+    """The tables that a figure is drawn from."""
+    return list(resolved.studies[study].figures[figure].tables)
+
+
+def figure_runs(study, figure):
+    """The arms that a figure is drawn from, and their seeds: those it names, else all of its study."""
+    named = resolved.studies[study].figures[figure].reads or {study: resolved.studies[study].arms}
+    names = [f"{key}/{arm}" for key, arms in named.items() for arm in arms]
+    return {name: (resolved.runs[name].arm, resolved.runs[name].seeds) for name in names}

@@ -2,30 +2,35 @@
 
 Required: results/data/<task>/task.json (written with the configuration).
 Output: results/data/<task>/{heldout,repeated,random}.parquet; source_text also
-{tokenizer.json,train.bin,sources.parquet}.
+{tokenizer.json,train.bin,sources.parquet}, topics contexts.parquet.
 """
 
+for task in ("phrases", "topics"):
 
-rule data_phrases:
-    input:
-        task=f"{R}/data/phrases/task.json",
-        sources=sources("reinduce.data"),
-    output:
-        layout.data_files(R, "phrases"),
-    log:
-        f"{R}/logs/data/phrases.log",
-    benchmark:
-        f"{R}/benchmarks/data/phrases.tsv"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    params:
-        out=subpath(output[0], parent=True),
-    message:
-        "data: phrases"
-    shell:
-        "reinduce data {input.task:q} --out {params.out:q} --log {log:q}"
+    rule:
+        name:
+            f"data_{task}"
+        input:
+            task=f"{R}/data/{task}/task.json",
+            sources=sources("reinduce.data"),
+        output:
+            layout.data_files(R, task),
+        log:
+            f"{R}/logs/data/{task}.log",
+        benchmark:
+            f"{R}/benchmarks/data/{task}.tsv"
+        # Trainings wait for it.
+        priority: 1000
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=10,
+        params:
+            out=subpath(output[0], parent=True),
+        message:
+            f"data: {task}"
+        shell:
+            "reinduce data {input.task:q} --out {params.out:q} --log {log:q}"
 
 
 rule data_source_text:

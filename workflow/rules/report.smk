@@ -10,7 +10,7 @@ for key, figure in FIGURES:
         name:
             rule_name("figure", f"{key}.{figure}")
         input:
-            drawn=drawn_of(key),
+            drawn=layout.drawn_files(R, figure_tables(key, figure), figure_runs(key, figure)),
             notebook=f"workflow/studies/{key}/{figure}.py",
             sources=sources("reinduce.report"),
         output:
@@ -33,12 +33,15 @@ for key, figure in FIGURES:
             # Two folders up from the page, figures/<name>.html.
             results=subpath(output.page, ancestor=2),
             study=key,
+            reads=list(figure_runs(key, figure)),
+            tables=figure_tables(key, figure),
             scale=resolved.config.scale,
         message:
             f"figure: {key}.{figure}"
         shell:
             "reinduce figure {input.notebook:q} --results {params.results:q} --study {params.study:q}"
-            " --scale {params.scale:q} --out-ipynb {output.notebook:q} --out-html {output.page:q} --log {log:q}"
+            " --scale {params.scale:q} --reads {params.reads:q} --tables {params.tables:q}"
+            " --out-ipynb {output.notebook:q} --out-html {output.page:q} --log {log:q}"
 
 
 rule index:

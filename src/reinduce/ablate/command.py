@@ -3,18 +3,21 @@
 import argparse
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from reinduce.ablate.choose import Head, above, matched_draw
-from reinduce.ablate.sweep import JOINT_EDITS, head_name, joint_losses, single_head_losses
+from reinduce.ablate.joint import ABLATIONS, OTHER_EDITS, ROWS, joint_losses
+from reinduce.ablate.sweep import pairs_of_heads, single_heads
 from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, checkpoint_name, read_spec, stream_seed
 from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
-from reinduce.tables import read_table, write_rows
-from reinduce.task.evaluation import in_context_score, loss_indices, read_examples
+from reinduce.model.stand_ins import METHODS, stand_ins
+from reinduce.model.transformer import Transformer, token_losses
+from reinduce.tables import read_table, rows_writer
+from reinduce.task.evaluation import copyable, loss_indices, read_examples
 from reinduce.trace.manifest import Made
 
 log = logging.getLogger(__name__)
@@ -43,32 +46,32 @@ def run_ablate(args: argparse.Namespace) -> Made:
         raise ValueError(f"{heldout}: {len(tokens)} examples, ablation wants {spec.examples}")
     keys = {"study": arm.study, "arm": arm.arm, "seed": args.seed}
     steps = arm.train.checkpoints.steps(arm.train.steps)
+    began = time.monotonic()
 
-    def model_at(step: int):
+    def model_at(step: int) -> Transformer:
         return load_checkpoint(checkpoint_path(args.checkpoints, step), arm).model
 
-    began = time.monotonic()
-    sweeps = {step: single_head_losses(model_at(step), tokens) for step in steps}
-    intact = {step: losses for step, (losses, _) in sweeps.items()}
-    direction = change_direction(intact, index, window(args.scores / "trajectories.parquet"))
-    effect = Effects(measure, index, direction)
-    rows: list[dict] = []
-    for step in steps:
-        for edit, per_head in sweeps[step][1].items():
-            for head, losses in per_head.items():
-                facts = keys | {"step": step, "edit": edit, "chosen": "single", "heads": head_name(head)}
-                facts |= {"layer": head[0], "head": head[1]}
-                rows += (facts | effects for effects in effect.rows(losses, intact[step]))
-    last = steps[-1]
-    scores_file = args.scores / f"{checkpoint_name(last)}.parquet"
-    for chosen, draw, edit, heads in joint_edits(
-        read_table("scores", [scores_file]).to_pylist(), measure, spec, arm, args.seed
-    ):
-        losses = joint_losses(model_at(last), tokens, edit, heads)
-        facts = keys | {"step": last, "edit": edit, "chosen": chosen, "draw": draw}
-        facts |= {"heads": "+".join(head_name(head) for head in heads)}
-        rows += (facts | effects for effects in effect.rows(losses, intact[last]))
-    log.info("%s/%s/seed%d  %d checkpoints ablated in %.0f s", *keys.values(), len(steps), time.monotonic() - began)
+    def losses_at(step: int) -> Tensor:
+        return intact_losses(model_at(step), tokens)
+
+    direction = change_direction(losses_at, steps, index, window(args.scores))
+    effects = Effects(measure, tokens, index, direction)
+    swept = slice(spec.sweep_examples)
+    sweep_effects = Effects(measure, tokens[swept], index[swept], None if direction is None else direction[swept])
+    count = 0
+    with rows_writer("ablations", args.out / "ablations.parquet") as write:
+        for step in steps:
+            rows = list(at_checkpoint(model_at(step), sweep_effects, tokens[swept], pairs=step == steps[-1]))
+            if step == steps[-1]:
+                scores = read_table("scores", [last_scores(args.scores, steps)]).to_pylist()
+                chosen = joint_edits(scores, measure, spec, arm, args.seed)
+                rows += at_last_checkpoint(
+                    model_at(step), effects, tokens, chosen, stream_seed("noise", *keys.values())
+                )
+            count += len({(row["edit"], row["heads"]) for row in rows})
+            write(keys | {"step": step} | row for row in rows)
+    took = time.monotonic() - began
+    log.info("%s/%s/seed%d  %d ablations at %d checkpoints in %.0f s", *keys.values(), count, len(steps), took)
     return Made(
         manifest=args.out / "manifest.json",
         inputs=[
@@ -76,12 +79,49 @@ def run_ablate(args: argparse.Namespace) -> Made:
             args.train,
             args.measure,
             heldout,
-            scores_file,
+            last_scores(args.scores, steps),
             args.scores / "trajectories.parquet",
             *(checkpoint_path(args.checkpoints, step) for step in steps),
         ],
-        outputs=[write_rows("ablations", rows, args.out / "ablations.parquet")],
+        outputs=[args.out / "ablations.parquet"],
     )
+
+
+@torch.no_grad()
+def at_checkpoint(model: Transformer, effects: "Effects", tokens_BT: Tensor, pairs: bool) -> Iterator[dict]:
+    """Effects of every head's ablation, and of every pair's if asked for."""
+    puts = stand_ins(model, tokens_BT)
+    baseline = effects.of(intact_losses(model, tokens_BT)[None])[0]
+    sweeps = {"single": single_heads} | ({"pair": pairs_of_heads} if pairs else {})
+    for chosen, sweep in sweeps.items():
+        summed: dict[tuple, Tensor] = {}
+        for rows, edit, heads, losses in sweep(model, tokens_BT, puts, METHODS):
+            for copy, value in zip(heads, effects.of(losses, rows), strict=True):
+                key = (edit, copy)
+                summed[key] = summed[key] + value if key in summed else value
+        for (edit, heads), value in summed.items():
+            facts = {"edit": edit, "chosen": chosen, "heads": heads_name(heads)}
+            if chosen == "single":
+                facts |= {"layer": heads[0][0], "head": heads[0][1]}
+            yield from (facts | row for row in effects.rows(value, baseline))
+
+
+@torch.no_grad()
+def at_last_checkpoint(
+    model: Transformer,
+    effects: "Effects",
+    tokens_BT: Tensor,
+    edits: Iterable[tuple[str, int | None, str, list[Head]]],
+    seed: int,
+) -> Iterator[dict]:
+    """Effects of joint edits."""
+    puts = stand_ins(model, tokens_BT)
+    baseline = effects.of(intact_losses(model, tokens_BT)[None])[0]
+    edits = list(edits)
+    all_losses = joint_losses(model, tokens_BT, [(edit, heads) for _, _, edit, heads in edits], puts, seed)
+    for (chosen, draw, edit, heads), losses in zip(edits, all_losses, strict=True):
+        facts = {"edit": edit, "chosen": chosen, "draw": draw, "heads": heads_name(heads)}
+        yield from (facts | row for row in effects.rows(effects.of(losses[None])[0], baseline))
 
 
 def joint_edits(
@@ -95,24 +135,44 @@ def joint_edits(
     for chosen, heads in kinds.items():
         if heads:
             # Both ideal patterns: the one that is not the heads' own is the control.
-            for edit in JOINT_EDITS:
+            for edit in (*ABLATIONS, *OTHER_EDITS):
                 yield chosen, None, edit, heads
     for draw in range(spec.draws):
         name = stream_seed("ablate", arm.arm, seed, draw)
         heads = matched_draw(kinds["induction"], arm.model.layers, arm.model.heads, name)
         if heads:
-            for edit in ("full", "pattern_preserving"):
+            for edit in ABLATIONS:
                 yield "random", draw, edit, heads
 
 
-def window(path: Path) -> tuple[float, float] | None:
+def heads_name(heads: Iterable[Head]) -> str:
+    """E.g. '1.3' for head 3 of the second layer, '0.1+1.3' for two heads."""
+    return "+".join(f"{layer}.{head}" for layer, head in heads)
+
+
+def last_scores(folder: Path, steps: list[int]) -> Path:
+    """The scores by which heads are chosen."""
+    return folder / f"{checkpoint_name(steps[-1])}.parquet"
+
+
+@torch.no_grad()
+def intact_losses(model: Transformer, tokens_BT: Tensor) -> Tensor:
+    """Losses without any edit [B T-1]."""
+    return torch.cat([token_losses(model(chunk)[0], chunk) for chunk in tokens_BT.split(ROWS)])
+
+
+def window(folder: Path) -> tuple[float, float] | None:
     """The run's phase-change window, if it has one."""
-    found = {row["metric"]: row["value"] for row in read_table("trajectories", [path]).to_pylist()}
+    found = {
+        row["metric"]: row["value"] for row in read_table("trajectories", [folder / "trajectories.parquet"]).to_pylist()
+    }
     ends = found["window_start"], found["window_end"]
     return None if None in ends else ends
 
 
-def change_direction(intact: dict[int, Tensor], index: Tensor, ends: tuple[float, float] | None) -> Tensor | None:
+def change_direction(
+    losses_at: Callable[[int], Tensor], steps: list[int], index: Tensor, ends: tuple[float, float] | None
+) -> Tensor | None:
     """The before-and-after vector [B]: how the window changed per-token losses, at length one.
 
     From the last checkpoint at or before the window's start to the first at or after its
@@ -120,9 +180,9 @@ def change_direction(intact: dict[int, Tensor], index: Tensor, ends: tuple[float
     """
     if ends is None:
         return None
-    before = max(step for step in intact if step <= ends[0])
-    after = min(step for step in intact if step >= ends[1])
-    change = at_index(intact[after], index) - at_index(intact[before], index)
+    before = max(step for step in steps if step <= ends[0])
+    after = min(step for step in steps if step >= ends[1])
+    change = at_index(losses_at(after), index) - at_index(losses_at(before), index)
     return change / change.norm()
 
 
@@ -132,29 +192,49 @@ def at_index(losses_BT1: Tensor, index: Tensor) -> Tensor:
 
 
 class Effects:
-    """What an edit does to a run's losses: rows of metric, value, baseline."""
+    """What an edit does to a run's losses: every metric is a weighted sum of them.
 
-    def __init__(self, measure: MeasureSpec, index: Tensor, direction: Tensor | None):
-        self.measure, self.index, self.direction = measure, index, direction
+    `loss` is their mean; `icl_score`, `icl_score_copyable`, `icl_score_other` the mean of
+    late minus that of early indices, over all tokens, those that complete a bigram seen
+    before, and the rest; `before_after` their change along the before-and-after vector,
+    negative if the edit undoes the change.
+    """
 
-    def rows(self, edited: Tensor, intact: Tensor) -> Iterator[dict]:
-        pair = self.measure.pairs[0]
-        values = {
-            "loss": (edited.double().mean().item(), intact.double().mean().item()),
-            "icl_score": (in_context_score(edited, pair), in_context_score(intact, pair)),
-            "before_after": (self.along_change(edited - intact), None if self.direction is None else 0.0),
-        }
-        for metric, (value, baseline) in values.items():
-            yield {
-                "metric": metric,
-                "metric_version": VERSION,
-                "value": value,
-                "baseline": baseline,
-                "n": len(edited),
-            }
+    def __init__(self, measure: MeasureSpec, tokens_BT: Tensor, index: Tensor, direction: Tensor | None):
+        copied = copyable(tokens_BT)[:, 1:]
+        pair, ones = measure.pairs[0], torch.ones(copied.shape, dtype=torch.float64)
+        classes = {"icl_score": ones.bool(), "icl_score_copyable": copied, "icl_score_other": ~copied}
+        weights = {"loss": ones / ones.numel()}
+        for name, member in classes.items():
+            late, early = (_mean_over(member, ends) for ends in (pair.late, pair.early))
+            weights[name] = None if late is None or early is None else late - early
+        weights["before_after"] = None
+        if direction is not None:
+            weights["before_after"] = torch.zeros_like(ones).scatter_(
+                1, index[:, None] - 1, direction[:, None].double()
+            )
+        self.examples = len(tokens_BT)
+        self.unmeasured = [name for name, weight in weights.items() if weight is None]
+        self.metrics = [name for name in weights if name not in self.unmeasured]
+        self.weights_MBT1 = torch.stack([weights[name] for name in self.metrics])
 
-    def along_change(self, difference: Tensor) -> float | None:
-        """Length of a change of losses along the before-and-after vector; negative: it undoes the change."""
-        if self.direction is None:
-            return None
-        return torch.dot(at_index(difference, self.index), self.direction).item()
+    def of(self, losses_CBT1: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Metrics [C M] of copies' losses on some examples; those on all are the sum over parts."""
+        return losses_CBT1.flatten(1).double() @ self.weights_MBT1[:, rows].flatten(1).T
+
+    def rows(self, value_M: Tensor, baseline_M: Tensor) -> Iterator[dict]:
+        """Metric, value, baseline; null where there is nothing to measure."""
+        facts = {"metric_version": VERSION, "n": self.examples}
+        for metric, value, baseline in zip(self.metrics, value_M.tolist(), baseline_M.tolist(), strict=True):
+            if metric == "before_after":
+                value, baseline = value - baseline, 0.0
+            yield facts | {"metric": metric, "value": value, "baseline": baseline}
+        for metric in self.unmeasured:
+            yield facts | {"metric": metric, "value": None, "baseline": None}
+
+
+def _mean_over(member_BT1: Tensor, ends: tuple[int, int]) -> Tensor | None:
+    """Weights that take the mean over the tokens of a class between two indices, both included."""
+    chosen = torch.zeros(member_BT1.shape, dtype=torch.float64)
+    chosen[:, ends[0] - 1 : ends[1]] = member_BT1[:, ends[0] - 1 : ends[1]].double()
+    return chosen / chosen.sum() if chosen.any() else None

@@ -1,12 +1,19 @@
-"""`reinduce attribute`: each head's direct effect on the token that a repeat promises."""
+"""`reinduce attribute`: each head's direct effect on the token that a repeat promises, and paths between heads."""
 
 import argparse
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from reinduce.attribute.direct import direct_logits
+from reinduce.attribute.paths import HeadPath, path_losses
 from reinduce.config.specs import ArmSpec, read_spec
 from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
+from reinduce.model.stand_ins import stand_ins
+from reinduce.model.transformer import Transformer, token_losses
 from reinduce.tables import write_rows
 from reinduce.task.evaluation import read_examples
 from reinduce.trace.manifest import Made
@@ -14,6 +21,8 @@ from reinduce.trace.manifest import Made
 log = logging.getLogger(__name__)
 
 VERSION = 1
+ROWS = 16
+"""Sequences in an ordinary forward pass."""
 
 
 def add_attribute_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +33,7 @@ def add_attribute_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the table goes")
 
 
+@torch.no_grad()
 def run_attribute(args: argparse.Namespace) -> Made:
     """Write the `attributions` table of a run, for all its checkpoints."""
     arm = read_spec(ArmSpec, args.train)
@@ -31,19 +41,48 @@ def run_attribute(args: argparse.Namespace) -> Made:
     repeated = read_examples(repeated_file)
     period = read_examples(random_file).shape[1] - 1
     steps = arm.train.checkpoints.steps(arm.train.steps)
+    keys = {"study": arm.study, "arm": arm.arm, "seed": args.seed}
     rows = []
     for step in steps:
         model = load_checkpoint(checkpoint_path(args.checkpoints, step), arm).model
-        for layer, values in enumerate(direct_logits(model, repeated, period)):
-            rows += (
-                {"study": arm.study, "arm": arm.arm, "seed": args.seed, "step": step}
-                | {"source": f"{layer}.{head}", "layer": layer, "head": head, "target": "next_in_repeat"}
-                | {"metric": "direct_logit", "metric_version": VERSION, "value": value, "n": len(repeated)}
-                for head, value in enumerate(values.tolist())
-            )
+        here = [*direct_rows(model, repeated, period)]
+        if step == steps[-1]:
+            here += path_rows(model, repeated, period)
+        facts = keys | {"step": step, "metric_version": VERSION, "n": len(repeated)}
+        rows += (facts | row for row in here)
     log.info("%s/%s/seed%d  %d checkpoints attributed", arm.study, arm.arm, args.seed, len(steps))
     return Made(
         manifest=args.out / "manifest.json",
         inputs=[args.train, repeated_file, random_file, *(checkpoint_path(args.checkpoints, s) for s in steps)],
         outputs=[write_rows("attributions", rows, args.out / "attributions.parquet")],
     )
+
+
+def direct_rows(model: Transformer, repeated_BT: Tensor, period: int) -> Iterator[dict]:
+    """Direct effects on the next token of a repeat: the mean, and the share of places where it is positive."""
+    for layer, values_BQH in enumerate(direct_logits(model, repeated_BT, period)):
+        metrics = {"direct_logit": values_BQH, "direct_logit_positive": (values_BQH > 0).float()}
+        for metric, values in metrics.items():
+            for head, value in enumerate(values.mean(dim=(0, 1)).tolist()):
+                yield {"source": f"{layer}.{head}", "layer": layer, "head": head} | {
+                    "target": "next_in_repeat",
+                    "metric": metric,
+                    "value": value,
+                }
+
+
+def path_rows(model: Transformer, repeated_BT: Tensor, period: int) -> Iterator[dict]:
+    """What cutting each path between two heads costs on the second and later repeats, in nats a token."""
+    intact = torch.cat([token_losses(model(part)[0], part) for part in repeated_BT.split(ROWS)])
+    summed: dict[HeadPath, float] = {}
+    for rows, paths, losses in path_losses(model, repeated_BT, stand_ins(model, repeated_BT)):
+        change = (losses - intact[rows])[:, :, period:].double().mean(dim=2).sum(dim=1) / len(repeated_BT)
+        for path, value in zip(paths, change.tolist(), strict=True):
+            summed[path] = summed.get(path, 0.0) + value
+    for ((layer, head), receiver, kind), value in summed.items():
+        target = f"{receiver[0]}.{receiver[1]}.{kind}"
+        yield {"source": f"{layer}.{head}", "layer": layer, "head": head} | {
+            "target": target,
+            "metric": "path_loss",
+            "value": value,
+        }

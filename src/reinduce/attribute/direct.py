@@ -11,11 +11,11 @@ from reinduce.model.transformer import Transformer
 
 @torch.no_grad()
 def direct_logits(model: Transformer, repeated_BT: Tensor, period: int) -> list[Tensor]:
-    """Each head's direct effect on the logit of the next token of a repeat; a list over layers of [H].
+    """Each head's direct effect on the logit of the next token of a repeat; a list over layers of [B Q H].
 
     The convention: logits centred over the vocabulary, the final layer norm's scale frozen
-    at its value in the intact pass, averaged over the queries of the second and later
-    repeats whose next token lies in the sequence. The target's unembedding is taken back
+    at its value in the intact pass; queries are those of the second and later repeats whose
+    next token lies in the sequence. The target's unembedding is taken back
     through the head's output matrix, so nothing of size batch x heads x width is made.
     """
     spec = model.spec
@@ -34,5 +34,5 @@ def direct_logits(model: Transformer, repeated_BT: Tensor, period: int) -> list[
     for layer, name in enumerate(names):
         W_ODHE = model.blocks[layer].attn.W_O.view(spec.d_model, spec.heads, spec.d_head)
         wanted_BQHE = torch.einsum("bqd,dhe->bqhe", targets_BQD, W_ODHE)
-        made.append((wanted_BQHE * captured[name][:, queries]).sum(dim=-1).mean(dim=(0, 1)))
+        made.append((wanted_BQHE * captured[name][:, queries]).sum(dim=-1))
     return made

@@ -30,8 +30,15 @@ SERIES_TABLES = {"loss_components": ".parquet", "series_trajectories": ".traject
 TABLES = (*RUN_TABLES, "scores", *SERIES_TABLES)
 """What claims may read."""
 
+DRAWN = ("scores", "index_losses", "trajectories", "ablations", "attributions", "loss_components")
+"""What figures are drawn from, unless they ask for less."""
+
 FROZEN_SETS = ("heldout.parquet", "repeated.parquet", "random.parquet")
-TEXT_FILES = ("tokenizer.json", "train.bin", "sources.parquet")
+TASK_FILES = {
+    "source_text": ("tokenizer.json", "train.bin", "sources.parquet"),
+    "topics": ("contexts.parquet",),
+}
+"""Task → its files beside the frozen sets."""
 
 
 def checkpoint_steps(arm: ArmSpec) -> list[int]:
@@ -60,6 +67,21 @@ def run_table_files(table: str, folder: Path, arm: ArmSpec) -> list[Path]:
     return score_files(folder, arm) if table == "scores" else [folder / RUN_TABLES[table]]
 
 
+def drawn_files(results: Path | str, tables: Iterable[str], runs: Mapping[str, tuple[ArmSpec, int]]) -> list[Path]:
+    """Every file that a figure of some runs is drawn from; `runs`: 'study/arm' → arm and number of seeds."""
+    found = []
+    for name, (arm, seeds) in runs.items():
+        found += [Path(results, arm.study, "seeds.json"), Path(results, name, "train.json")]
+        found += [Path(results, name, "measure.json")]
+        for folder in seed_folders(results, name, seeds):
+            for table in tables:
+                if table not in SERIES_TABLES:
+                    found += run_table_files(table, folder, arm)
+        task = f"{arm.study}/{arm.task}"
+        found += [series_file(results, t, task) for t in SERIES_TABLES if "loss_components" in tables]
+    return list(dict.fromkeys(found))
+
+
 def series_file(results: Path | str, table: str, name: str) -> Path:
     """The file of a table of all runs of 'study/task'."""
     study, task = name.split("/")
@@ -68,8 +90,7 @@ def series_file(results: Path | str, table: str, name: str) -> Path:
 
 def data_files(results: Path | str, task: str) -> list[Path]:
     """A task's data, file by file."""
-    names = FROZEN_SETS + (TEXT_FILES if task == "source_text" else ())
-    return [Path(results, "data", task, name) for name in names]
+    return [Path(results, "data", task, name) for name in FROZEN_SETS + TASK_FILES.get(task, ())]
 
 
 def bound_reads(reads: Mapping[str, list[str]], study: str, bindings: Mapping) -> dict[str, list[str]]:

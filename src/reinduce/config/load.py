@@ -96,6 +96,7 @@ def load(values: Mapping = MappingProxyType({}), root: Path = Path()) -> Resolve
         _check_figures(root, key, study, problems)
         _add_runs(resolved, key, study, scale, root, problems)
     for key in found:
+        _check_reads(resolved, key, problems)
         _add_claims(resolved, key, root, problems)
     if problems:
         raise ConfigError(problems)
@@ -115,6 +116,15 @@ def _check_figures(root: Path, key: str, study: Study, problems: list[str]) -> N
         for what, ending in (("notebook", ".py"), ("caption", ".rst")):
             if not (root / folder / f"{figure}{ending}").is_file():
                 problems.append(f"{folder}/study.yaml: figures.{figure}: its {what} {figure}{ending} is not beside it")
+
+
+def _check_reads(resolved: Resolved, key: str, problems: list[str]) -> None:
+    for name, figure in resolved.studies[key].figures.items():
+        where = f"workflow/studies/{key}/study.yaml: figures.{name}.reads"
+        _unknown(figure.reads, resolved.studies, where, problems)
+        for study, arms in figure.reads.items():
+            if study in resolved.studies:
+                _unknown(arms, resolved.studies[study].arms, f"{where}.{study}", problems)
 
 
 def _add_runs(resolved: Resolved, key: str, study: Study, scale: Scale, root: Path, problems: list[str]) -> None:

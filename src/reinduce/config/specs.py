@@ -8,7 +8,7 @@ write are checked elsewhere (`config.tree`), against these very classes.
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 # Read by pydantic where it is installed; ignored where it is not.
@@ -21,6 +21,31 @@ def require(ok: bool, message: str) -> None:
     """Raise ValueError(message) unless ok."""
     if not ok:
         raise ValueError(message)
+
+
+CLAMPS = {
+    "keys_read_embedding": "keys of the layer are made of the token embedding, not of what earlier layers wrote",
+    "attend_previous": "the layer's heads attend to the previous token, whatever their queries and keys",
+    "never_attend_previous": "the layer's heads may attend to any token but the previous one",
+}
+"""Edits that hold through training and ever after: name → what it does. Made in `model.clamps`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClampSpec:
+    """An edit that is part of a model, in training and in every measurement."""
+
+    __pydantic_config__ = STRICT
+
+    what: str
+    """keys_read_embedding, attend_previous, never_attend_previous."""
+    layer: int
+    """The layer, from 0 on."""
+    head: int | None = None
+    """One head; null: all of the layer."""
+
+    def __post_init__(self) -> None:
+        require(self.what in CLAMPS, f"what must be one of {', '.join(CLAMPS)}, not {self.what!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +72,8 @@ class ModelSpec:
     """Whether each head may mix a key with its predecessor (one trained number a head)."""
     layer_norm: bool = True
     """Whether blocks and the unembedding read a layer-normalised residual stream."""
+    clamps: list[ClampSpec] = field(default_factory=list)
+    """Edits that hold through training and ever after."""
 
     def __post_init__(self) -> None:
         for name in ("layers", "d_model", "heads", "vocabulary", "context"):
@@ -61,6 +88,14 @@ class ModelSpec:
             self.positions != "rotary" or self.d_head % 2 == 0,
             f"rotary positions need an even head width, not {self.d_head}",
         )
+        for clamp in self.clamps:
+            require(
+                0 <= clamp.layer < self.layers, f"clamps: no layer {clamp.layer}; layers are 0 to {self.layers - 1}"
+            )
+            require(
+                clamp.head is None or 0 <= clamp.head < self.heads,
+                f"clamps: no head {clamp.head}; heads are 0 to {self.heads - 1}",
+            )
 
     @property
     def d_head(self) -> int:
@@ -113,6 +148,8 @@ class TrainSpec:
     """Decoupled weight decay, on matrices only."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay rates of AdamW's two moments."""
+    omit: str = "none"
+    """Tokens left out of the loss: none, or copyable (those that complete a bigram seen earlier in the sequence)."""
     clip: float = 0.0
     """Largest gradient norm; 0 leaves gradients alone."""
     save_every: int = 500
@@ -121,6 +158,7 @@ class TrainSpec:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "learning_rate", "save_every"):
             require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
+        require(self.omit in ("none", "copyable"), f"omit must be none or copyable, not {self.omit!r}")
         for name in ("warmup", "weight_decay", "clip"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")
 
@@ -184,13 +222,20 @@ class AblateSpec:
     __pydantic_config__ = STRICT
 
     examples: int
-    """Held-out sequences on which an ablation's effect is measured."""
+    """Held-out sequences on which a joint ablation's effect is measured."""
+    sweep_examples: int | None = None
+    """The same for the sweeps over every head and every pair, the first of them; null: as many."""
     draws: int = 8
     """Random sets of heads, matched by layer, beside each joint ablation."""
 
     def __post_init__(self) -> None:
         require(self.examples > 0, f"examples must be positive, not {self.examples}")
         require(self.draws >= 0, f"draws must be 0 or more, not {self.draws}")
+        swept = self.sweep_examples
+        require(
+            swept is None or 1 < swept <= self.examples,
+            f"sweep_examples must lie between 2 and examples ({self.examples}), not {swept}",
+        )
 
 
 def checkpoint_name(step: int) -> str:
@@ -219,6 +264,8 @@ def _plain(kind, value):
         return {int(k): v for k, v in value.items()}
     if kind == list[IndexPair]:
         return [from_dict(IndexPair, {k: tuple(v) for k, v in pair.items()}) for pair in value]
+    if kind == list[ClampSpec]:
+        return [from_dict(ClampSpec, clamp) for clamp in value]
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from reinduce.config.layout import DRAWN
 from reinduce.config.specs import AblateSpec, MeasureSpec
 from reinduce.task.evaluation import EvaluationSpec
 
@@ -112,6 +113,17 @@ class Figure(Strict):
     """Its heading in the report."""
     category: str
     """Under which part of the report it stands."""
+    reads: dict[StudyKey, list[Name]] = {}
+    """study → its arms that the figure is drawn from; empty: all of its own study."""
+    tables: list[str] = list(DRAWN)
+    """Tables that the figure is drawn from."""
+
+    @model_validator(mode="after")
+    def _known(self):
+        unknown = [table for table in self.tables if table not in DRAWN]
+        if unknown:
+            raise ValueError(f"tables: no {', '.join(unknown)}; there are: {', '.join(DRAWN)}")
+        return self
 
 
 class Study(Strict):

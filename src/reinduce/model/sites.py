@@ -8,6 +8,7 @@ vocabulary. Shapes use B batch, T position, H head, D model width, E head width.
 | `embed` | B T D | token embedding |
 | `blocks.L.resid_pre` | B T D | residual stream before block L |
 | `blocks.L.attn.q`, `.k`, `.v` | B T H E | queries, keys (after smearing), values |
+| `blocks.L.attn.scores` | B H T T | query by key, before the causal mask and the softmax |
 | `blocks.L.attn.pattern` | B H T T | attention, query by key, rows sum to one |
 | `blocks.L.attn.z` | B T H E | values weighted by the pattern, before the output matrix |
 | `blocks.L.attn.head_out` | B T H D | each head's own addition to the residual stream |
@@ -16,7 +17,7 @@ vocabulary. Shapes use B batch, T position, H head, D model width, E head width.
 | `resid_post` | B T D | residual stream after the last block |
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -24,7 +25,8 @@ from torch import Tensor
 
 from reinduce.config.specs import ModelSpec
 
-HEAD_AXIS = {"q": 2, "k": 2, "v": 2, "z": 2, "head_out": 2, "pattern": 1}
+HEAD_AXIS = {"q": 2, "k": 2, "v": 2, "z": 2, "head_out": 2, "scores": 1, "pattern": 1}
+"""Kind of a site with heads → the axis that numbers them."""
 
 
 def site_names(spec: ModelSpec) -> list[str]:
@@ -33,52 +35,177 @@ def site_names(spec: ModelSpec) -> list[str]:
     for layer in range(spec.layers):
         block = f"blocks.{layer}"
         names.append(f"{block}.resid_pre")
-        names += [f"{block}.attn.{kind}" for kind in ("q", "k", "v", "pattern", "z", "head_out")]
+        names += [f"{block}.attn.{kind}" for kind in ("q", "k", "v", "scores", "pattern", "z", "head_out")]
         names.append(f"{block}.attn_out")
         if spec.mlp_ratio:
             names.append(f"{block}.mlp_out")
     return [*names, "resid_post"]
 
 
+def site_shape(spec: ModelSpec, site: str, batch: int, context: int) -> tuple[int, ...]:
+    """Shape of the activation at a site that exists."""
+    kind = site.rsplit(".", 1)[-1]
+    if kind in ("scores", "pattern"):
+        return batch, spec.heads, context, context
+    if kind in HEAD_AXIS:
+        return batch, context, spec.heads, spec.d_model if kind == "head_out" else spec.d_head
+    return batch, context, spec.d_model
+
+
 @dataclass(frozen=True)
 class Edit:
-    """Put `value` at a site during a forward pass.
+    """Put `value` at a site during a forward pass, or add it to what is there.
 
-    `value` is a number or a tensor that broadcasts to the selected part of the activation;
-    gradients flow through it. `head` selects one head (None: all, or a site without heads),
-    `rows` the part of the batch that is edited, so that one batch can carry many edits.
+    Zero, a mean, the activation of another input, a stored or an ideal pattern, a
+    direction: all are values. `value` is a number or a tensor that broadcasts to the
+    selected part of the activation (without the axis of heads where one head is selected);
+    gradients flow through it. A value of A rows serves a batch of any multiple of A.
     """
 
     site: str
     value: Tensor | float
     head: int | None = None
+    """One head; None: all, or a site without heads."""
     rows: slice = field(default_factory=lambda: slice(None))
+    """The part of the batch that is edited, so that one batch can carry many edits."""
+    positions: slice | Sequence[int] = field(default_factory=lambda: slice(None))
+    """Token positions; of `scores` and `pattern` the query's."""
+    add: bool = False
+    """Add the value to the activation instead of putting it in its place."""
+
+    @property
+    def kind(self) -> str:
+        """What the site is, whatever its layer, e.g. 'pattern'."""
+        return self.site.rsplit(".", 1)[-1]
 
     @property
     def replaces_all(self) -> bool:
         """Whether nothing of the activation is left, so that it need not be computed."""
-        return self.head is None and self.rows == slice(None) and isinstance(self.value, Tensor)
+        everything = self.head is None and self.rows == self.positions == slice(None)
+        return everything and isinstance(self.value, Tensor) and not self.add
 
     def apply(self, x: Tensor) -> Tensor:
         """The activation with this edit made; the input tensor is left as it was."""
-        index = [self.rows] + [slice(None)] * (x.ndim - 1)
+        index: list = [self.rows] + [slice(None)] * (x.ndim - 1)
+        index[_position_axis(self.kind)] = self.positions if isinstance(self.positions, slice) else [*self.positions]
         if self.head is not None:
-            index[HEAD_AXIS[self.site.rsplit(".", 1)[-1]]] = self.head
+            # A slice, not a number: beside a list of positions a number would move the axes.
+            index[HEAD_AXIS[self.kind]] = slice(self.head, self.head + 1)
+        there = x[tuple(index)]
+        value = torch.as_tensor(self.value, dtype=x.dtype, device=x.device)
+        if value.ndim:
+            selected = list(there.shape)
+            if self.head is not None:
+                del selected[HEAD_AXIS[self.kind]]
+            value = fitted(value, selected)
+            if self.head is not None:
+                value = value.unsqueeze(HEAD_AXIS[self.kind])
         edited = x.clone()
-        edited[tuple(index)] = torch.as_tensor(self.value, dtype=x.dtype, device=x.device)
+        edited[tuple(index)] = there + value if self.add else value.expand(there.shape)
         return edited
 
+    def __str__(self) -> str:
+        parts = [self.site]
+        parts += [] if self.head is None else [f"head {self.head}"]
+        parts += [] if self.rows == slice(None) else [f"rows {_told(self.rows)}"]
+        parts += [] if self.positions == slice(None) else [f"positions {_told(self.positions)}"]
+        return ", ".join(parts)
 
-def check_sites(spec: ModelSpec, edits: Iterable[Edit], capture: Iterable[str] = ()) -> None:
-    """Raise ValueError, listing what exists, if an edit or a captured site does not fit the model."""
+
+def check_edits(
+    spec: ModelSpec, edits: Sequence[Edit], capture: Iterable[str] = (), batch: int = 1, context: int | None = None
+) -> None:
+    """Raise ValueError, listing what exists, for edits or captured sites that do not fit the model
+    and an input of `batch` sequences of `context` tokens, or for edits that contradict each other.
+
+    A later edit contradicts an earlier one if it puts something where the earlier one put
+    or added something: the earlier would be lost.
+    """
     known = site_names(spec)
+    context = spec.context if context is None else context
     for name in [*(edit.site for edit in edits), *capture]:
         if name not in known:
             raise ValueError(f"no site {name!r} in a model of {spec.layers} layers; there are: {', '.join(known)}")
     for edit in edits:
-        if edit.head is None:
-            continue
-        if edit.site.rsplit(".", 1)[-1] not in HEAD_AXIS:
-            raise ValueError(f"site {edit.site!r} has no heads; sites with heads end in {', '.join(HEAD_AXIS)}")
-        if not 0 <= edit.head < spec.heads:
-            raise ValueError(f"no head {edit.head} at {edit.site!r}; heads are 0 to {spec.heads - 1}")
+        _check_head(spec, edit)
+        _check_positions(edit, context)
+        _check_value(edit, site_shape(spec, edit.site, batch, context))
+    for j, later in enumerate(edits):
+        for earlier in edits[:j]:
+            if not later.add and _overlap(earlier, later, batch, context):
+                first = "add to" if earlier.add else "put"
+                raise ValueError(
+                    f"two edits contradict each other: {first} {earlier}; then put {later}. "
+                    "Each head, row and position of a site may be put once, and added to only after that"
+                )
+
+
+def _check_head(spec: ModelSpec, edit: Edit) -> None:
+    if edit.head is None:
+        return
+    if edit.kind not in HEAD_AXIS:
+        raise ValueError(f"site {edit.site!r} has no heads; sites with heads end in {', '.join(HEAD_AXIS)}")
+    if not 0 <= edit.head < spec.heads:
+        raise ValueError(f"no head {edit.head} at {edit.site!r}; heads are 0 to {spec.heads - 1}")
+
+
+def _check_positions(edit: Edit, context: int) -> None:
+    if isinstance(edit.positions, slice):
+        ends = [end for end in (edit.positions.start, edit.positions.stop) if end is not None]
+        outside = [end for end in ends if not -context <= end <= context]
+        if not range(context)[edit.positions]:
+            raise ValueError(f"{edit.site!r}: positions {_told(edit.positions)} are none of 0 to {context - 1}")
+    else:
+        outside = [position for position in edit.positions if not 0 <= position < context]
+    if outside:
+        raise ValueError(f"no position {outside[0]} at {edit.site!r}; positions are 0 to {context - 1}")
+
+
+def _check_value(edit: Edit, shape: tuple[int, ...]) -> None:
+    if not isinstance(edit.value, Tensor) or edit.value.ndim == 0:
+        return
+    selected = [len(range(shape[0])[edit.rows]), *shape[1:]]
+    axis = _position_axis(edit.kind)
+    chosen = edit.positions
+    selected[axis] = len(range(shape[axis])[chosen]) if isinstance(chosen, slice) else len(chosen)
+    if edit.head is not None:
+        del selected[HEAD_AXIS[edit.kind]]
+    try:
+        torch.broadcast_shapes(_repeated_shape(edit.value.shape, selected), selected)
+    except RuntimeError:
+        raise ValueError(
+            f"a value of shape {tuple(edit.value.shape)} does not fit {edit}, which is {tuple(selected)}"
+        ) from None
+
+
+def _overlap(a: Edit, b: Edit, batch: int, context: int) -> bool:
+    """Whether two edits touch the same head, row and position of one site."""
+    if a.site != b.site or (None not in (a.head, b.head) and a.head != b.head):
+        return False
+    rows = set(range(batch)[a.rows]).intersection(range(batch)[b.rows])
+    places = [range(context)[e.positions] if isinstance(e.positions, slice) else e.positions for e in (a, b)]
+    return bool(rows) and bool(set(places[0]).intersection(places[1]))
+
+
+def _position_axis(kind: str) -> int:
+    return 2 if kind in ("scores", "pattern") else 1
+
+
+def _repeated_shape(shape: Sequence[int], wanted: Sequence[int]) -> list[int]:
+    """The shape of a value once its rows are repeated to fill a batch that is a multiple of them."""
+    fills = len(shape) == len(wanted) and shape[0] > 0 and wanted[0] % shape[0] == 0
+    return [wanted[0], *shape[1:]] if fills else list(shape)
+
+
+def fitted(value: Tensor, wanted: Sequence[int]) -> Tensor:
+    """The value broadcast to a shape, its rows repeated to fill a batch that is a multiple of them."""
+    shape = _repeated_shape(value.shape, wanted)
+    if shape[0] not in (1, value.shape[0]) and value.shape[0] != 1:
+        value = value.repeat(shape[0] // value.shape[0], *[1] * (value.ndim - 1))
+    return value.expand(wanted)
+
+
+def _told(which: slice | Sequence[int]) -> str:
+    if not isinstance(which, slice):
+        return ", ".join(str(i) for i in which)
+    return ":".join("" if end is None else str(end) for end in (which.start, which.stop))

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reinduce.config.specs import ModelSpec
-from reinduce.model.sites import Edit, check_sites
+from reinduce.model.clamps import MAKERS
+from reinduce.model.sites import Edit, check_edits, fitted, site_shape
 
 
 def sinusoids(context: int, width: int) -> Tensor:
@@ -62,11 +63,22 @@ class Attention(nn.Module):
             # (x + p) W = x W + p W: the position's part is made once for the batch.
             qkv = qkv + F.pad(F.linear(self.positions_TD[:T], self.W_QKV[: 2 * D]), (0, D))
         q, k, v = qkv.view(B, T, 3, H, E).unbind(dim=2)
-        if self.spec.positions == "rotary":
-            q, k = rotate(q), rotate(k)
-        if self.spec.smeared_keys:
-            k = self.smeared(k)
-        return q, k, v
+        return self.placed("q", q), self.placed("k", k), v
+
+    def project(self, kind: str, x_BTD: Tensor) -> Tensor:
+        """Queries ('q'), keys ('k') or values ('v') alone [B T H E]."""
+        (B, T, D), H = x_BTD.shape, self.spec.heads
+        weight = self.W_QKV.view(3, D, D)["qkv".index(kind)]
+        x = F.linear(x_BTD, weight)
+        if kind != "v" and self.spec.positions == "shortformer":
+            x = x + F.linear(self.positions_TD[:T], weight)
+        return self.placed(kind, x.view(B, T, H, -1))
+
+    def placed(self, kind: str, x_BTHE: Tensor) -> Tensor:
+        """What turning and smearing make of projected queries, keys or values."""
+        if kind != "v" and self.spec.positions == "rotary":
+            x_BTHE = rotate(x_BTHE)
+        return self.smeared(x_BTHE) if kind == "k" and self.spec.smeared_keys else x_BTHE
 
     def smeared(self, k_BTHE: Tensor) -> Tensor:
         """Keys mixed with their predecessors, the first unchanged (Olsson et al. 2022, argument 2)."""
@@ -74,12 +86,9 @@ class Attention(nn.Module):
         mixed = keep * k_BTHE[:, 1:] + (1 - keep) * k_BTHE[:, :-1]
         return torch.cat((k_BTHE[:, :1], mixed), dim=1)
 
-    def pattern(self, q_BTHE: Tensor, k_BTHE: Tensor) -> Tensor:
-        """Attention pattern [B H T T], query by key."""
-        T = q_BTHE.shape[1]
-        scores = q_BTHE.transpose(1, 2) @ k_BTHE.permute(0, 2, 3, 1) / math.sqrt(self.spec.d_head)
-        future = torch.ones(T, T, dtype=torch.bool, device=scores.device).triu(1)
-        return scores.masked_fill(future, -math.inf).softmax(dim=-1)
+    def scores(self, q_BTHE: Tensor, k_BTHE: Tensor) -> Tensor:
+        """Attention scores [B H T T], query by key, not yet masked."""
+        return q_BTHE.transpose(1, 2) @ k_BTHE.permute(0, 2, 3, 1) / math.sqrt(self.spec.d_head)
 
     def head_out(self, z_BTHE: Tensor) -> Tensor:
         """Each head's own addition to the residual stream [B T H D]."""
@@ -137,13 +146,19 @@ class Transformer(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits [B T V] of the next token, and the activations asked for by site name.
 
-        Raises ValueError for a site or head that the model does not have. Attention
-        patterns are only formed in layers where an edit or a capture needs them.
+        The model's own clamps come first, then `edits` in their order. Raises ValueError
+        for edits that do not fit the model or contradict each other. Attention patterns
+        are only formed in layers where an edit or a capture needs them.
         """
-        check_sites(self.spec, edits, capture)
+        check_edits(self.spec, edits, capture, *tokens_BT.shape)
         captured = {name: None for name in capture}
+        edits = [*self.clamps(tokens_BT), *edits]
         x = self.resid(self.embed(tokens_BT, edits, captured), edits, captured)
         return self.unembed(x), captured
+
+    def clamps(self, tokens_BT: Tensor) -> list[Edit]:
+        """The edits that are part of this model, for a batch; whoever runs blocks one by one passes them on."""
+        return [MAKERS[clamp.what](self, tokens_BT, clamp) for clamp in self.spec.clamps]
 
     def embed(self, tokens_BT: Tensor, edits: Sequence[Edit] = (), captured: dict | None = None) -> Tensor:
         """Residual stream before the first block [B T D]."""
@@ -182,25 +197,57 @@ class Transformer(nn.Module):
 
     def attention(self, layer: int, x_BTD: Tensor, edits: Sequence[Edit] = (), captured: dict | None = None) -> Tensor:
         """Sum of a layer's heads [B T D], from the normalised residual stream."""
-        name, attn = f"blocks.{layer}.attn", self.blocks[layer].attn
+        name, attn, (B, T, _) = f"blocks.{layer}.attn", self.blocks[layer].attn, x_BTD.shape
         wanted = {edit.site for edit in edits}.union(captured or ())
-        q, k, v = (
-            visit(f"{name}.{kind}", part, edits, captured) for kind, part in zip("qkv", attn.qkv(x_BTD), strict=True)
+        put = {edit.site for edit in edits if edit.replaces_all}
+        needed = "qkv"
+        if f"{name}.pattern" in put and wanted.isdisjoint(f"{name}.{kind}" for kind in ("q", "k", "scores")):
+            needed = "v"
+        # What is put there whole need not be computed; all three at once are one product.
+        free = [kind for kind in needed if f"{name}.{kind}" not in put]
+        parts = (
+            zip("qkv", attn.qkv(x_BTD), strict=True) if len(free) == 3 else ((k, attn.project(k, x_BTD)) for k in free)
         )
-        if f"{name}.pattern" in wanted:
-            forced = [e.value for e in edits if e.site == f"{name}.pattern" and e.replaces_all]
-            others = [e for e in edits if not e.replaces_all]
-            pattern = visit(f"{name}.pattern", forced[-1] if forced else attn.pattern(q, k), others, captured)
-            z = weighted(pattern, v)
-        else:
+        parts = dict(parts)
+        q, k, v = (
+            started(self.spec, f"{name}.{kind}", parts.get(kind), (B, T), edits, captured) if kind in needed else None
+            for kind in "qkv"
+        )
+        if wanted.isdisjoint((f"{name}.pattern", f"{name}.scores")):
             fused = F.scaled_dot_product_attention(*(part.transpose(1, 2) for part in (q, k, v)), is_causal=True)
             z = fused.transpose(1, 2)
+        else:
+            z = weighted(self.pattern(layer, q, k, (B, T), edits, captured), v)
         z = visit(f"{name}.z", z, edits, captured)
         if f"{name}.head_out" in wanted:
             out = visit(f"{name}.head_out", attn.head_out(z), edits, captured).sum(dim=2)
         else:
             out = F.linear(z.flatten(2), attn.W_O)
         return visit(f"blocks.{layer}.attn_out", out, edits, captured)
+
+    def pattern(
+        self,
+        layer: int,
+        q_BTHE: Tensor | None,
+        k_BTHE: Tensor | None,
+        size: tuple[int, int],
+        edits: Sequence[Edit] = (),
+        captured: dict | None = None,
+    ) -> Tensor:
+        """Attention pattern of a layer [B H T T], query by key, for a batch of size (B, T).
+
+        Without queries and keys, the pattern that is put there: [A H T T] if it has fewer
+        rows and nothing else is asked of it.
+        """
+        name = f"blocks.{layer}.attn"
+        here = [edit for edit in edits if edit.site == f"{name}.pattern"]
+        if q_BTHE is None:
+            if here[-1].replaces_all and here[-1].value.ndim == 4 and f"{name}.pattern" not in (captured or ()):
+                return here[-1].value
+            return started(self.spec, f"{name}.pattern", None, size, edits, captured)
+        scores = visit(f"{name}.scores", self.blocks[layer].attn.scores(q_BTHE, k_BTHE), edits, captured)
+        future = torch.ones(size[1], size[1], dtype=torch.bool, device=scores.device).triu(1)
+        return visit(f"{name}.pattern", scores.masked_fill(future, -math.inf).softmax(dim=-1), here, captured)
 
     def unembed(self, x_BTD: Tensor) -> Tensor:
         """Logits [B T V] of the residual stream after the last block."""
@@ -227,6 +274,25 @@ def visit(name: str, x: Tensor, edits: Sequence[Edit], captured: dict | None) ->
     if captured is not None and name in captured:
         captured[name] = x
     return x
+
+
+def started(
+    spec: ModelSpec,
+    name: str,
+    x: Tensor | None,
+    size: tuple[int, int],
+    edits: Sequence[Edit],
+    captured: dict | None,
+) -> Tensor:
+    """The activation at a site after its edits, from the last one that leaves nothing of what was there.
+
+    `x` is None where there is such an edit; `size`: sequences and tokens of the batch.
+    """
+    here = [edit for edit in edits if edit.site == name]
+    last = max((i for i, edit in enumerate(here) if edit.replaces_all), default=None)
+    if last is not None:
+        x, here = fitted(here[last].value, site_shape(spec, name, *size)), here[last + 1 :]
+    return visit(name, x, here, captured)
 
 
 def token_losses(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:

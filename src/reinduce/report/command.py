@@ -13,6 +13,8 @@ def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", required=True, type=Path, help="folder of results")
     parser.add_argument("--study", required=True, help="study whose runs are drawn")
     parser.add_argument("--scale", required=True, help="scale the runs were made at")
+    parser.add_argument("--reads", required=True, nargs="+", help="arms that are drawn, as study/arm")
+    parser.add_argument("--tables", required=True, nargs="+", help="tables that are drawn")
     parser.add_argument("--out-ipynb", required=True, type=Path, help="executed notebook to write")
     parser.add_argument("--out-html", required=True, type=Path, help="page to write")
 
@@ -27,7 +29,7 @@ def run_figure(args: argparse.Namespace) -> Made:
     notebooks.make(args.source, parameters, executed, args.out_ipynb, args.out_html)
     return Made(
         manifest=args.out_ipynb.with_suffix(".manifest.json"),
-        inputs=[args.source, *read.inputs(args.results, args.study)],
+        inputs=[args.source, *read.inputs(args.results, args.reads, args.tables)],
         outputs=[args.out_ipynb, args.out_html],
         details={"parameters": parameters},
     )

@@ -13,11 +13,8 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from reinduce import tables
-from reinduce.config.layout import RUN_TABLES, checkpoint_steps, score_files, seed_folders, series_file
+from reinduce.config.layout import RUN_TABLES, checkpoint_steps, drawn_files, score_files, seed_folders, series_file
 from reinduce.config.specs import ArmSpec, MeasureSpec, read_spec
-
-DRAWN = ("index_losses", "trajectories", "ablations", "attributions")
-"""Tables that figures read, beside scores and those of whole tasks."""
 
 
 def arms(results: str | Path, study: str) -> pd.DataFrame:
@@ -116,12 +113,14 @@ def turns(results: str | Path, study: str, task: str) -> pd.DataFrame:
     return _frame("trajectories", [path] if path.is_file() else [])
 
 
-def inputs(results: str | Path, study: str) -> list[Path]:
-    """Every file of a study that a figure may read, sorted."""
-    folder = Path(results, study)
-    patterns = ["*/train.json", "*/measure.json", "*/seed*/score/step*.parquet", "series/*.parquet"]
-    patterns += [f"*/seed*/{RUN_TABLES[name]}" for name in DRAWN]
-    return sorted(path for pattern in patterns for path in folder.glob(pattern))
+def inputs(results: str | Path, names: Iterable[str], drawn: Iterable[str]) -> list[Path]:
+    """The files of some tables of some arms ('study/arm') that are there."""
+    runs = {}
+    for name in names:
+        study, arm = name.split("/")
+        known = arms(results, study)
+        runs[name] = known.spec[arm], known.seeds[arm]
+    return [path for path in drawn_files(results, drawn, runs) if path.is_file()]
 
 
 def windows(trajectories: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from torch import Tensor
 from reinduce.config.specs import MeasureSpec
 from reinduce.model.transformer import Transformer
 from reinduce.score import heads, losses, weights
+from reinduce.score.contexts import Contexts, read_contexts
 from reinduce.task.evaluation import copyable, in_context_score, loss_indices, read_examples
 
 VERSIONS = {
@@ -22,6 +23,10 @@ VERSIONS = {
     "icl_score": 1,
     "loss_derivative": 1,
     "repeat_loss": 1,
+    "icl_spread": 1,
+    "swap_copied": 1,
+    "swap_inferred": 1,
+    "table_advantage": 1,
 }
 """Raised when a measure's definition changes, so that old and new values never mix."""
 
@@ -49,6 +54,8 @@ class FrozenSets:
     """A start token and distinct random tokens, repeated [B T]."""
     random: Tensor
     """A start token and distinct random tokens [B T]."""
+    contexts: Contexts | None = None
+    """Contexts to swap, of the tasks that have them."""
 
     @property
     def period(self) -> int:
@@ -65,6 +72,7 @@ def read_frozen_sets(folder: Path) -> FrozenSets:
         copyable(heldout)[:, 1:],
         read_examples(folder / "repeated.parquet"),
         read_examples(folder / "random.parquet"),
+        read_contexts(folder),
     )
 
 
@@ -94,6 +102,7 @@ def model_scores(heldout_BT1: Tensor, repeated_BT1: Tensor, sets: FrozenSets, sp
         "icl_score": in_context_score(heldout_BT1, primary),
         "icl_score_copyable": in_context_score(heldout_BT1, primary, sets.copyable),
         "icl_score_other": in_context_score(heldout_BT1, primary, ~sets.copyable),
+        "icl_spread": losses.spread_over_documents(heldout_BT1, primary),
         "loss_derivative": losses.derivative_by_log_index(heldout_BT1, *spec.derivative),
         "repeat_loss": losses.repeat_loss(repeated_BT1, sets.period),
     }

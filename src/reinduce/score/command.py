@@ -8,7 +8,8 @@ from pathlib import Path
 from reinduce.config.specs import ArmSpec, MeasureSpec, checkpoint_name, read_spec
 from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
 from reinduce.score import losses, trajectory
-from reinduce.score.checkpoint import head_scores, model_scores, read_frozen_sets, score_rows
+from reinduce.score.checkpoint import head_scores, model_scores, read_frozen_sets, score_rows, version
+from reinduce.score.contexts import context_scores
 from reinduce.tables import write_rows
 from reinduce.trace.manifest import Made
 
@@ -48,7 +49,13 @@ def run_score(args: argparse.Namespace) -> Made:
         for metric, value in of_model.items():
             curves.setdefault(metric, []).append((step, value))
         here = keys | {"step": step}
-        rows = score_rows(per_head, of_model, arm.model.heads, sets)
+        rows = list(score_rows(per_head, of_model, arm.model.heads, sets))
+        if sets.contexts is not None:
+            swapped = context_scores(checkpoint.model, sets.heldout, heldout, sets.contexts, spec.pairs[0])
+            rows += (
+                {"metric": metric, "metric_version": version(metric), "value": value, "n": n}
+                for metric, (value, n) in swapped.items()
+            )
         path = args.out / f"{checkpoint_name(step)}.parquet"
         outputs.append(write_rows("scores", (here | {"tokens": checkpoint.tokens} | row for row in rows), path))
         index_rows += (
@@ -78,6 +85,7 @@ def run_score(args: argparse.Namespace) -> Made:
             args.measure,
             args.train,
             *(args.data / f"{name}.parquet" for name in ("heldout", "repeated", "random")),
+            *([] if sets.contexts is None else [args.data / "contexts.parquet", args.data / "task.json"]),
             *(checkpoint_path(args.checkpoints, step) for step in steps),
         ],
         outputs=outputs,

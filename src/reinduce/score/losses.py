@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from reinduce.config.specs import IndexPair
 from reinduce.model.transformer import Transformer, token_losses
 
-CHUNK = 64
+CHUNK = 32
 """Sequences a forward pass: enough to fill a core, few enough to stay in its cache."""
 
 
@@ -47,3 +48,12 @@ def repeat_loss(losses_BT1: Tensor, period: int) -> float:
     The first token of a repeat is predicted too: the order of repeats is the same.
     """
     return losses_BT1[:, period:].double().mean().item()
+
+
+def spread_over_documents(losses_BT1: Tensor, pair: IndexPair) -> float:
+    """Standard deviation over documents of their own in-context scores, in nats.
+
+    Over the root of the number of documents it is the score's standard error.
+    """
+    late, early = (losses_BT1[:, low - 1 : high].double().mean(dim=1) for low, high in (pair.late, pair.early))
+    return (late - early).std().item()

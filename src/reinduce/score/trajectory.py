@@ -92,6 +92,20 @@ def bump(loss: Curve) -> float | None:
     return strongest[1] if strongest[0] < 0 else None
 
 
+def bump_size(loss: Curve) -> float:
+    """How far the loss stands above the greatest convex curve below it, in nats; 0 if it is convex itself.
+
+    A curve that falls ever more slowly is convex; a plateau before a second fall is not.
+    """
+    hull: Curve = []
+    for step, value in loss:
+        # The last corner goes if it does not lie below the line that passes it by.
+        while len(hull) > 1 and hull[-1][1] >= at([hull[-2], (step, value)], hull[-1][0]):
+            hull.pop()
+        hull.append((step, value))
+    return max(value - at(hull, step) for step, value in loss)
+
+
 def measures(
     scores: dict[str, Curve], best_prefix_matching: Curve, pairs: list[str], threshold: float
 ) -> dict[str, float | None]:
@@ -107,6 +121,7 @@ def measures(
         "prefix_midpoint": midpoint(best_prefix_matching),
         "formation_step": crossing(best_prefix_matching, threshold),
         "bump_step": bump(scores["loss"]),
+        "bump_size": bump_size(scores["loss"]),
         "window_start": found[0] if found else None,
         "window_end": found[1] if found else None,
         "window_share": (found[1] - found[0]) / last if found else None,

@@ -59,8 +59,28 @@ def successor_table(spec: PhrasesSpec) -> Tensor:
     return order[:, : spec.successors] + 1
 
 
+@dataclass(frozen=True)
+class Documents:
+    """Documents and where each of their tokens comes from [n, context] each."""
+
+    tokens: Tensor
+    """Token ids, int64."""
+    is_phrase: Tensor
+    """Whether the token stands in a private phrase, bool; else in a run, or it is the start token."""
+    offset: Tensor
+    """Place within its phrase or run, from 0 on; 0 for the start token."""
+
+
 def documents(spec: PhrasesSpec, table: Tensor, n: int, seed: int) -> Tensor:
-    """`n` documents [n, context] of int64 token ids; the seed decides them entirely."""
+    """`n` documents [n, context] of int64 token ids; the seed decides them entirely.
+
+    `table`: a bigram table [vocabulary, successors], or one for each document [n, vocabulary, successors].
+    """
+    return annotated(spec, table, n, seed).tokens
+
+
+def annotated(spec: PhrasesSpec, table: Tensor, n: int, seed: int) -> Documents:
+    """The very documents of `documents`, with what each token is."""
     generator = torch.Generator().manual_seed(seed)
 
     def integers(low: int, high: int, *shape: int) -> Tensor:
@@ -78,8 +98,9 @@ def documents(spec: PhrasesSpec, table: Tensor, n: int, seed: int) -> Tensor:
 
     run = [integers(1, spec.vocabulary - 1, n, segments)]
     choice = integers(0, spec.successors - 1, n, segments, longest)
+    own = (torch.arange(n)[:, None],) if table.ndim == 3 else ()
     for i in range(1, longest):
-        run.append(table[run[-1], choice[..., i]])
+        run.append(table[(*own, run[-1], choice[..., i])])
     copied = private.gather(1, which[..., None].expand(-1, -1, longest))
     content = torch.where(is_phrase[..., None], copied, torch.stack(run, dim=-1))
 
@@ -89,7 +110,9 @@ def documents(spec: PhrasesSpec, table: Tensor, n: int, seed: int) -> Tensor:
     segment = torch.searchsorted(ends, position, right=True)
     offset = position - (ends - length).gather(1, segment)
     body = content.flatten(1).gather(1, segment * longest + offset)
-    return torch.cat((torch.zeros(n, 1, dtype=torch.int64), body), dim=1)
+    start = torch.zeros(n, 1, dtype=torch.int64)
+    parts = (body, is_phrase.gather(1, segment), offset)
+    return Documents(*(torch.cat((start.to(part.dtype), part), dim=1) for part in parts))
 
 
 class Stream:

@@ -14,6 +14,7 @@ from reinduce.config.specs import ArmSpec, TrainSpec, digest, stream_seed
 from reinduce.model.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
 from reinduce.model.tensors import load_tensors, save_tensors
 from reinduce.model.transformer import Transformer, token_losses
+from reinduce.task.evaluation import copyable
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,8 @@ def train(
         for group in optim.param_groups:
             group["lr"] = rate
         tokens_BT = batch(step, spec.batch).to(device)
-        loss = token_losses(model(tokens_BT)[0], tokens_BT).mean()
+        losses = token_losses(model(tokens_BT)[0], tokens_BT)
+        loss = (losses if spec.omit == "none" else losses[~copyable(tokens_BT)[:, 1:]]).mean()
         optim.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), spec.clip or math.inf)
