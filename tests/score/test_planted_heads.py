@@ -12,7 +12,7 @@ import torch
 from reinduce.config.specs import ModelSpec
 from reinduce.model.patterns import induction_pattern, induction_targets, previous_token_pattern
 from reinduce.model.transformer import Transformer
-from reinduce.score.heads import copying, prefix_matching, previous_token
+from reinduce.score.heads import attention_at, copying, diagonals, prefix_matching, previous_token, repeat_offsets
 from reinduce.score.weights import head_weights, ov_eigenvalues, qk_trace
 
 PERIOD, REPEATS, VOCABULARY = 25, 4, 64
@@ -23,6 +23,11 @@ def repeated():
     generator = torch.Generator().manual_seed(0)
     rows = torch.stack([torch.randperm(VOCABULARY - 1, generator=generator)[:PERIOD] + 1 for _ in range(10)])
     return torch.cat((torch.zeros(10, 1, dtype=torch.int64), rows.repeat(1, REPEATS)), dim=1)
+
+
+def matched(pattern: torch.Tensor) -> torch.Tensor:
+    """Prefix matching of a planted pattern."""
+    return prefix_matching(diagonals(pattern, repeat_offsets(PERIOD, pattern.shape[-1])), PERIOD)
 
 
 def even_pattern(T: int) -> torch.Tensor:
@@ -67,7 +72,7 @@ def induction_circuit(temperature: float = 200.0) -> Transformer:
 
 class TestPlantedPatterns:
     def test_a_perfect_induction_head_scores_one(self, repeated):
-        score = prefix_matching(induction_pattern(repeated)[:, None], repeated, PERIOD)
+        score = matched(induction_pattern(repeated)[:, None])
         assert score.item() >= 0.99
 
     def test_attention_to_the_latest_repeat_alone_scores_one_too(self, repeated):
@@ -75,25 +80,25 @@ class TestPlantedPatterns:
         pattern = torch.zeros(10, 1, *even_pattern(101).shape)
         for query in range(1 + PERIOD, 101):
             pattern[:, 0, query, query - PERIOD + 1] = 1
-        assert prefix_matching(pattern, repeated, PERIOD).item() == pytest.approx(1)
+        assert matched(pattern).item() == pytest.approx(1)
 
     def test_offset_minus_one_scores_nothing(self, repeated):
         """Attending to the token *before* the earlier occurrence is another head's work."""
         pattern = torch.zeros(10, 1, 101, 101)
         for query in range(1 + PERIOD, 101):
             pattern[:, 0, query, query - PERIOD - 1] = 1
-        assert prefix_matching(pattern, repeated, PERIOD).item() < 0.01
+        assert matched(pattern).item() < 0.01
 
     def test_attention_to_the_same_token_scores_nothing(self, repeated):
         pattern = torch.zeros(10, 1, 101, 101)
         for query in range(1 + PERIOD, 101):
             pattern[:, 0, query, query - PERIOD] = 1
-        assert prefix_matching(pattern, repeated, PERIOD).item() < 0.01
+        assert matched(pattern).item() < 0.01
 
     def test_a_previous_token_head_scores_nothing_on_prefix_matching(self, repeated):
         pattern = previous_token_pattern(101).expand(10, 1, -1, -1)
-        assert prefix_matching(pattern, repeated, PERIOD).item() < 0.01
-        assert previous_token(pattern).item() == pytest.approx(1)
+        assert matched(pattern).item() < 0.01
+        assert previous_token(diagonals(pattern, [1])[0]).item() == pytest.approx(1)
 
     def test_an_even_head_scores_chance(self, repeated):
         pattern = even_pattern(101).expand(10, 1, -1, -1)
@@ -103,13 +108,13 @@ class TestPlantedPatterns:
                 for r in (1, 2, 3)
             ]
         ).mean()
-        assert prefix_matching(pattern, repeated, PERIOD).item() == pytest.approx(chance.item(), rel=1e-4)
+        assert matched(pattern).item() == pytest.approx(chance.item(), rel=1e-4)
         assert chance < 0.04
 
     def test_heads_are_scored_each_by_itself(self, repeated):
         planted = induction_pattern(repeated)[:, None]
         pattern = torch.cat((planted * 0, planted, planted * 0.5), dim=1)
-        torch.testing.assert_close(prefix_matching(pattern, repeated, PERIOD), torch.tensor([0.0, 1.0, 0.5]))
+        torch.testing.assert_close(matched(pattern), torch.tensor([0.0, 1.0, 0.5]))
 
 
 class TestTargets:
@@ -132,9 +137,9 @@ class TestPlantedModel:
         model = induction_circuit()
         names = ["blocks.0.attn.pattern", "blocks.1.attn.pattern"]
         _, captured = model(repeated, capture=names)
-        assert previous_token(captured[names[0]]).item() >= 0.99
-        assert prefix_matching(captured[names[0]], repeated, PERIOD).item() < 0.01
-        assert prefix_matching(captured[names[1]], repeated, PERIOD).item() >= 0.99
+        assert previous_token(diagonals(captured[names[0]], [1])[0]).item() >= 0.99
+        assert matched(captured[names[0]]).item() < 0.01
+        assert matched(captured[names[1]]).item() >= 0.99
 
     def test_the_circuit_predicts_the_repeats(self, repeated):
         logits, _ = induction_circuit()(repeated)
@@ -197,3 +202,31 @@ class TestWeights:
         _, captured = model(random, capture=["blocks.0.attn.v"])
         score = copying(model, 0, captured["blocks.0.attn.v"], random)
         assert ((score > -1) & (score < -0.6)).all()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"layers": 3, "mlp_ratio": 2.0},
+        {"smeared_keys": True},
+        {"positions": "rotary"},
+        {"clamps": [{"what": "keys_read_embedding", "layer": 1}]},
+        {"clamps": [{"what": "attend_previous", "layer": 0}, {"what": "never_attend_previous", "layer": 1, "head": 1}]},
+    ],
+    ids=["two layers", "with MLPs", "smeared", "rotary", "clamped keys", "clamped patterns"],
+)
+def test_attention_at_offsets_is_the_patterns(make_model, tokens, changes):
+    """Weights made from queries, keys and the softmax's sum alone are those of the whole pattern."""
+    model = make_model(**changes)
+    names = [f"blocks.{layer}.attn.pattern" for layer in range(model.spec.layers)]
+    _, captured = model(tokens, capture=names)
+    for name, found in zip(names, attention_at(model, tokens, [1, 5, 11]), strict=True):
+        torch.testing.assert_close(found, diagonals(captured[name], [1, 5, 11]), atol=1e-6, rtol=1e-5)
+
+
+def test_matches_are_those_of_every_earlier_occurrence(repeated):
+    """Against the definition spelt out: every key that follows an earlier occurrence of the query's token."""
+    pattern = torch.rand(10, 3, repeated.shape[1], repeated.shape[1], generator=torch.Generator().manual_seed(2))
+    expected = (pattern * induction_targets(repeated)[:, None])[:, :, 1 + PERIOD :].sum(dim=-1).mean(dim=(0, 2))
+    torch.testing.assert_close(matched(pattern), expected)

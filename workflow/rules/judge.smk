@@ -16,6 +16,8 @@ rule claim:
         f"{R}/logs/judge/{{study}}.{{claim}}.log",
     benchmark:
         f"{R}/benchmarks/judge/{{study}}.{{claim}}.tsv"
+    # At once when ready: for every job that waits, the scheduler looks at all its inputs, again and again.
+    priority: 2000
     threads: 1
     resources:
         mem_mb=1000,
@@ -41,6 +43,7 @@ rule ledger:
         f"{R}/logs/judge/ledger.log",
     benchmark:
         f"{R}/benchmarks/judge/ledger.tsv"
+    priority: 2000
     threads: 1
     resources:
         mem_mb=1000,

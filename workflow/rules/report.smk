@@ -25,6 +25,8 @@ for key, figure in FIGURES:
             f"{R}/logs/figure/{key}.{figure}.log",
         benchmark:
             f"{R}/benchmarks/figure/{key}.{figure}.tsv"
+        # At once when ready: for every job that waits, the scheduler looks at all its inputs, again and again.
+        priority: 2000
         threads: 1
         resources:
             mem_mb=2000,

@@ -26,7 +26,7 @@ for name, run in resolved.runs.items():
             f"{R}/logs/score/{name}/seed{{seed}}.log",
         benchmark:
             f"{R}/benchmarks/score/{name}/seed{{seed}}.tsv"
-        # Before any further training: the scheduler is slow where many jobs wait.
+        # At once when ready: for every job that waits, the scheduler looks at all its inputs, again and again.
         priority: 2000
         threads: 1
         resources:
@@ -55,6 +55,7 @@ rule series:
         f"{R}/logs/series/{{study}}.{{task}}.log",
     benchmark:
         f"{R}/benchmarks/series/{{study}}.{{task}}.tsv"
+    priority: 2000
     threads: 1
     resources:
         mem_mb=2000,

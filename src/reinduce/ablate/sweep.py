@@ -17,7 +17,6 @@ from torch import Tensor
 
 from reinduce.ablate.choose import Head
 from reinduce.model.copies import Intact, attended, chunks, copy_losses, with_each_replaced
-from reinduce.model.sites import Edit
 from reinduce.model.stand_ins import StandIns
 from reinduce.model.transformer import Transformer
 
@@ -30,7 +29,12 @@ def edit_name(kind: str, method: str) -> str:
     return kind if method == "zero" else f"{kind}_{method}"
 
 
-def single_heads(model: Transformer, tokens_BT: Tensor, puts: StandIns, methods: Sequence[str]) -> Iterator[Found]:
+KINDS = ("full", "pattern_preserving")
+
+
+def single_heads(
+    model: Transformer, tokens_BT: Tensor, puts: StandIns, methods: Sequence[str], kinds: Sequence[str] = KINDS
+) -> Iterator[Found]:
     """Losses with each head ablated alone, in every way; in the last layer both kinds are the same."""
     copies = model.spec.heads * len(methods)
     for rows, chunk in chunks(tokens_BT, copies):
@@ -43,20 +47,23 @@ def single_heads(model: Transformer, tokens_BT: Tensor, puts: StandIns, methods:
                     for method in methods
                 ]
             )
-            for kind, edits in _kinds(intact, layer):
-                losses = copy_losses(model, layer, mid_NTD, edits, chunk)
+            losses = None
+            for kind in kinds:
+                # Above the last layer there is no pattern left to keep.
+                if losses is None or layer < model.spec.layers - 1:
+                    losses = copy_losses(model, layer, mid_NTD, intact.edits(kind, layer), chunk)
                 for method, part in zip(methods, losses.chunk(len(methods)), strict=True):
                     yield rows, edit_name(kind, method), heads, part
-                    if layer == model.spec.layers - 1:
-                        yield rows, edit_name("pattern_preserving", method), heads, part
 
 
-def pairs_of_heads(model: Transformer, tokens_BT: Tensor, puts: StandIns, methods: Sequence[str]) -> Iterator[Found]:
+def pairs_of_heads(
+    model: Transformer, tokens_BT: Tensor, puts: StandIns, methods: Sequence[str], kinds: Sequence[str] = KINDS
+) -> Iterator[Found]:
     """Losses with every two heads ablated together, in every way."""
     for method in methods:
         for rows, chunk in chunks(tokens_BT, model.spec.heads**2):
             intact = Intact.of(model, chunk)
-            for kind in ("full", "pattern_preserving"):
+            for kind in kinds:
                 for heads, losses in _pairs(model, chunk, intact, puts, method, rows, kind):
                     yield rows, edit_name(kind, method), heads, losses
 
@@ -86,10 +93,3 @@ def _pairs(
             # The upper head is the outer one of the copies, the lower the inner.
             yield heads, copy_losses(model, second, without, edits, tokens_BT).view(H * H, B, -1)
             x_NTD = model.after_attention(second, mid_NTD, edits)
-
-
-def _kinds(intact: Intact, layer: int) -> Iterator[tuple[str, list[Edit]]]:
-    """The kinds of ablation that differ at a layer."""
-    yield "full", intact.edits("full", layer)
-    if layer < len(intact.pattern) - 1:
-        yield "pattern_preserving", intact.edits("pattern_preserving", layer)

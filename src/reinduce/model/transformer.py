@@ -214,8 +214,8 @@ class Transformer(nn.Module):
             for kind in "qkv"
         )
         if wanted.isdisjoint((f"{name}.pattern", f"{name}.scores")):
-            fused = F.scaled_dot_product_attention(*(part.transpose(1, 2) for part in (q, k, v)), is_causal=True)
-            z = fused.transpose(1, 2)
+            z, lse = fused_attention(q, k, v, with_lse=f"{name}.lse" in wanted)
+            visit(f"{name}.lse", lse, (), captured)
         else:
             z = weighted(self.pattern(layer, q, k, (B, T), edits, captured), v)
         z = visit(f"{name}.z", z, edits, captured)
@@ -252,6 +252,27 @@ class Transformer(nn.Module):
     def unembed(self, x_BTD: Tensor) -> Tensor:
         """Logits [B T V] of the residual stream after the last block."""
         return F.linear(self.ln_final(x_BTD), self.W_U)
+
+
+def fused_attention(
+    q_BTHE: Tensor, k_BTHE: Tensor, v_BTHE: Tensor, with_lse: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Values weighted by causal attention [B T H E]; with it, if asked for, what scores are held against.
+
+    That is the logarithm of the sum of a query's exponentiated scores [B H T]: the weight of
+    a key is exp(score - lse), for any few keys, without the whole pattern.
+    """
+    parts = [part.transpose(1, 2) for part in (q_BTHE, k_BTHE, v_BTHE)]
+    if not with_lse:
+        return F.scaled_dot_product_attention(*parts, is_causal=True).transpose(1, 2), None
+    if q_BTHE.device.type == "cpu":
+        z, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*parts, 0.0, True)
+        return z.transpose(1, 2), lse
+    T = q_BTHE.shape[1]
+    future = torch.ones(T, T, dtype=torch.bool, device=q_BTHE.device).triu(1)
+    scores = parts[0] @ parts[1].transpose(2, 3) / math.sqrt(q_BTHE.shape[-1])
+    lse = scores.masked_fill(future, -math.inf).logsumexp(dim=-1)
+    return F.scaled_dot_product_attention(*parts, is_causal=True).transpose(1, 2), lse
 
 
 def weighted(pattern_AHTT: Tensor, v_BTHE: Tensor) -> Tensor:

@@ -80,13 +80,13 @@ def read_frozen_sets(folder: Path) -> FrozenSets:
 def head_scores(model: Transformer, sets: FrozenSets) -> dict[str, list[Tensor | None]]:
     """Per metric and layer, a value for every head [H]; None where a layer is not scored."""
     layers = range(model.spec.layers)
-    names = [f"blocks.{layer}.attn.pattern" for layer in layers]
-    _, on_repeated = model(sets.repeated, capture=names)
-    _, on_heldout = model(sets.heldout[:PREVIOUS_TOKEN_EXAMPLES], capture=names)
+    back = heads.repeat_offsets(sets.period, sets.repeated.shape[1])
+    on_repeated = heads.attention_at(model, sets.repeated, back)
+    on_heldout = heads.attention_at(model, sets.heldout[:PREVIOUS_TOKEN_EXAMPLES], [1])
     _, on_random = model(sets.random, capture=[f"blocks.{layer}.attn.v" for layer in layers])
-    previous = [heads.previous_token(on_heldout[name]) for name in names]
+    previous = [heads.previous_token(weights[0]) for weights in on_heldout]
     return {
-        "prefix_matching": [heads.prefix_matching(on_repeated[name], sets.repeated, sets.period) for name in names],
+        "prefix_matching": [heads.prefix_matching(weights, sets.period) for weights in on_repeated],
         "previous_token": previous,
         "copying": [heads.copying(model, layer, on_random[f"blocks.{layer}.attn.v"], sets.random) for layer in layers],
         "ov_eigenvalues": [weights.ov_eigenvalues(model, layer) for layer in layers],
