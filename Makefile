@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy --quiet host reason
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce smoke test report lint clean
+.PHONY: help env reproduce smoke test bench report lint clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -38,6 +38,18 @@ smoke: env  ## every rule at smoke scale, into results/smoke (minutes)
 
 test: env  ## the whole test suite, the smoke-scale workflow included
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# All weights are random: nothing is to be asked of anyone.
+bench: export HF_HUB_OFFLINE := 1
+bench: .venv-bench/complete  ## this project beside its peers: a table, and results/benchmarks.json (minutes)
+	.venv-bench/bin/python -m pytest -q tests/peers
+	.venv-bench/bin/python -m benchmarks.run
+
+.venv-bench/complete: envs/bench.txt pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r envs/bench.txt
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
 
 report: env  ## results/report.html: Snakemake's own report, with captions, rules and timings
 	$(SNAKEMAKE)

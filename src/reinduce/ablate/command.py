@@ -3,7 +3,7 @@
 import argparse
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from reinduce.ablate.joint import ABLATIONS, OTHER_EDITS, ROWS, joint_losses
 from reinduce.ablate.sweep import pairs_of_heads, single_heads
 from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, checkpoint_name, read_spec, stream_seed
 from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
-from reinduce.model.stand_ins import METHODS, stand_ins
+from reinduce.model.stand_ins import stand_ins
 from reinduce.model.transformer import Transformer, token_losses
 from reinduce.tables import read_table, rows_writer
 from reinduce.task.evaluation import copyable, loss_indices, read_examples
@@ -61,7 +61,8 @@ def run_ablate(args: argparse.Namespace) -> Made:
     count = 0
     with rows_writer("ablations", args.out / "ablations.parquet") as write:
         for step in steps:
-            rows = list(at_checkpoint(model_at(step), sweep_effects, tokens[swept], pairs=step == steps[-1]))
+            sweeps = {"single": single_heads} | ({"pair": pairs_of_heads} if step == steps[-1] else {})
+            rows = list(at_checkpoint(model_at(step), sweep_effects, tokens[swept], sweeps, spec.sweep_methods))
             if step == steps[-1]:
                 scores = read_table("scores", [last_scores(args.scores, steps)]).to_pylist()
                 chosen = joint_edits(scores, measure, spec, arm, args.seed)
@@ -88,14 +89,15 @@ def run_ablate(args: argparse.Namespace) -> Made:
 
 
 @torch.no_grad()
-def at_checkpoint(model: Transformer, effects: "Effects", tokens_BT: Tensor, pairs: bool) -> Iterator[dict]:
-    """Effects of every head's ablation, and of every pair's if asked for."""
+def at_checkpoint(
+    model: Transformer, effects: "Effects", tokens_BT: Tensor, sweeps: Mapping[str, Callable], methods: Sequence[str]
+) -> Iterator[dict]:
+    """Effects of exhaustive sweeps; `sweeps`: what is chosen → the sweep over it."""
     puts = stand_ins(model, tokens_BT)
     baseline = effects.of(intact_losses(model, tokens_BT)[None])[0]
-    sweeps = {"single": single_heads} | ({"pair": pairs_of_heads} if pairs else {})
     for chosen, sweep in sweeps.items():
         summed: dict[tuple, Tensor] = {}
-        for rows, edit, heads, losses in sweep(model, tokens_BT, puts, METHODS):
+        for rows, edit, heads, losses in sweep(model, tokens_BT, puts, methods):
             for copy, value in zip(heads, effects.of(losses, rows), strict=True):
                 key = (edit, copy)
                 summed[key] = summed[key] + value if key in summed else value

@@ -225,12 +225,17 @@ class AblateSpec:
     """Held-out sequences on which a joint ablation's effect is measured."""
     sweep_examples: int | None = None
     """The same for the sweeps over every head and every pair, the first of them; null: as many."""
+    sweep_methods: tuple[str, ...] = ("zero", "mean", "resample")
+    """What the sweeps put in place of a head's output; joint ablations always put all three."""
     draws: int = 8
     """Random sets of heads, matched by layer, beside each joint ablation."""
 
     def __post_init__(self) -> None:
         require(self.examples > 0, f"examples must be positive, not {self.examples}")
         require(self.draws >= 0, f"draws must be 0 or more, not {self.draws}")
+        methods = ("zero", "mean", "resample")
+        unknown = [method for method in self.sweep_methods if method not in methods]
+        require(not unknown, f"sweep_methods: no {', '.join(unknown)}; there are: {', '.join(methods)}")
         swept = self.sweep_examples
         require(
             swept is None or 1 < swept <= self.examples,

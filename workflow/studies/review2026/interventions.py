@@ -49,6 +49,8 @@ def draw_joint():
         mine = ablations[(ablations.arm == arm) & ablations.chosen.isin(COLOURS)]
         lost = mine.assign(lost=1 - mine.value / mine.baseline).groupby(["chosen", "edit", "seed"]).lost.mean()
         pairs = [(f"{way}: {chosen}", chosen, edit) for edit, way in WAYS.items() for chosen in COLOURS]
+        # Noise is as long as what induction heads say; there is none for others.
+        pairs = [pair for pair in pairs if pair[1:] != ("random", "norm_matched")]
         values = {name: lost[lost.index.droplevel("seed") == (chosen, edit)] for name, chosen, edit in pairs}
         plots.strip(axes, values, {name: COLOURS[chosen] for name, chosen, _ in pairs})
         axes.axvline(0, color="#AAAAAA", linewidth=0.8)

@@ -1,0 +1,410 @@
+"""`make bench`: this project beside its peers, in one process, on the same weights and tokens.
+
+Every row is a ratio of medians of CPU seconds on one thread, ours and the peer's taken in
+turns, so that a noisy machine disturbs both alike. A peer that is too slow to do all of a
+sweep does a part of it, and its time is scaled up; the row says so. Goals are this
+project's own; a row that falls short is printed as one.
+
+Shape suffixes: B batch, T position, H head, L layer.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks import peers
+from reinduce.ablate.sweep import pairs_of_heads, single_heads
+from reinduce.attribute.direct import direct_logits
+from reinduce.attribute.paths import path_losses
+from reinduce.cli import keep_freed_memory
+from reinduce.config.specs import CheckpointSpec, ModelSpec, TrainSpec
+from reinduce.model.stand_ins import stand_ins
+from reinduce.model.transformer import Transformer, token_losses
+from reinduce.score.heads import attention_at
+from reinduce.train.loop import optimizer
+
+REPEATS = 3
+TOLERANCE = 1e-5
+BATCHES = (1, 2, 4, 8)
+"""Sequences a call that a peer may choose from."""
+COLUMNS = "{:<56}{:>8}{:>9}{:>8}{:>7}  {:<8}{:>7}  {}"
+
+Work = Callable[[], object]
+
+
+def main() -> None:
+    """Run all rows, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks.json"))
+    parser.add_argument("--small", action="store_true", help="tiny sizes, to see that everything runs")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    # As `reinduce` does at its start; the peers gain by it too.
+    keep_freed_memory()
+    print(COLUMNS.format("work: peer", "ours s", "peer s", "ratio", "goal", "", "differ", ""))
+    rows = []
+    for part in (single_ablation, patterns_kept, pairs, head_scores, attribution, paths, training):
+        for row in part(args.small):
+            rows.append(row)
+            print(line(row), flush=True)
+    machine = {"cpu": cpu_name(), "cores": os.cpu_count(), "date": date.today().isoformat()}
+    machine |= {name: importlib.metadata.version(name) for name in ("torch", "transformer-lens", "transformers")}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+    judged = [row["met"] for row in rows if row["met"] is not None]
+    print(f"{sum(judged)} of {len(judged)} goals met; {', '.join(f'{k} {v}' for k, v in machine.items())}")
+    print(f"written to {args.out}")
+
+
+def line(row: dict) -> str:
+    """A row of the table, as people read it."""
+    wrong = row["difference"] is not None and row["difference"] >= TOLERANCE
+    verdict = "DIFFERS" if wrong else {True: "met", False: "SHORT", None: ""}[row["met"]]
+    shown = {
+        "ours": "{:.3f}",
+        "peer": "{:.3f}",
+        "ratio": "{:.0%}" if row["peer"] is None else "{:.2f}",
+        "goal": "{:.0%}" if row["peer"] is None else "{:g}",
+        "difference": "{:.0e}",
+    }
+    said = {name: "" if row[name] is None else form.format(row[name]) for name, form in shown.items()}
+    return COLUMNS.format(
+        row["name"], said["ours"], said["peer"], said["ratio"], said["goal"], verdict, said["difference"], row["note"]
+    ).rstrip()
+
+
+def compared(name: str, ours: float, peer: float, goal: float | None, difference: float, note: str = "") -> dict:
+    """A row that compares seconds of ours and of the peer; without a goal it is for information."""
+    met = None if goal is None else peer / ours >= goal and difference < TOLERANCE
+    facts = {"name": name, "ours": ours, "peer": peer, "ratio": peer / ours, "goal": goal, "met": met}
+    return facts | {"difference": difference, "note": note}
+
+
+def cpu_name() -> str:
+    """What the processor calls itself."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.is_file() else []
+    return next((text.split(":")[1].strip() for text in lines if text.startswith("model name")), platform.processor())
+
+
+def in_turns(works: dict[str, Work], repeats: int = REPEATS) -> tuple[dict[str, float], dict[str, object]]:
+    """Median CPU seconds of each piece of work, taken in turns, and what each gave in a first run that is not timed."""
+    given = {name: work() for name, work in works.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(repeats):
+        for name, work in works.items():
+            start = time.process_time()
+            work()
+            seconds[name].append(time.process_time() - start)
+    return {name: statistics.median(taken) for name, taken in seconds.items()}, given
+
+
+def best_batch(work: Callable[[int], object], repeats: int = REPEATS) -> int:
+    """How many sequences a call are fastest for a peer."""
+    seconds, _ = in_turns({size: lambda size=size: work(size) for size in BATCHES}, repeats)
+    return min(seconds, key=seconds.get)
+
+
+def a_model(small: bool, layers: int) -> Transformer:
+    """A random model of 8 heads a layer, 256 wide, with MLPs, for 256 tokens (or a tiny one)."""
+    width, heads, vocabulary, context = (32, 4, 64, 32) if small else (256, 8, 512, 256)
+    spec = ModelSpec(
+        layers=layers,
+        d_model=width,
+        heads=heads,
+        vocabulary=vocabulary,
+        context=context,
+        mlp_ratio=4.0,
+        positions="learned",
+    )
+    return Transformer(spec).initialise(0).eval().requires_grad_(False)
+
+
+def some_tokens(model: Transformer, rows: int) -> Tensor:
+    """Random sequences [rows T]."""
+    shape = rows, model.spec.context
+    return torch.randint(1, model.spec.vocabulary, shape, generator=torch.Generator().manual_seed(1))
+
+
+def repeated_tokens(model: Transformer, rows: int) -> tuple[Tensor, int]:
+    """A first token, then others repeated as often as the context holds; and how many these are."""
+    period = (model.spec.context - 1) // 4
+    once = some_tokens(model, rows)[:, : period + 1]
+    return torch.cat((once, once[:, 1:].repeat(1, 3)), dim=1), period
+
+
+def collected(found: Iterable, tokens_BT: Tensor) -> dict[object, Tensor]:
+    """A sweep's losses [B T-1] by what was edited in each copy."""
+    made = {}
+    for rows, edited, losses in found:
+        for key, part in zip(edited, losses, strict=True):
+            made.setdefault(key, torch.empty(len(tokens_BT), tokens_BT.shape[1] - 1))[rows] = part
+    return made
+
+
+def worst(ours: dict[object, Tensor], theirs: dict[object, Tensor]) -> float:
+    """Largest difference where the peer has a result."""
+    return max((ours[key] - value).abs().max().item() for key, value in theirs.items())
+
+
+def all_heads(model: Transformer) -> list[tuple[int, int]]:
+    return [(layer, head) for layer in range(model.spec.layers) for head in range(model.spec.heads)]
+
+
+def one_a_layer(model: Transformer) -> list[tuple[int, int]]:
+    """Heads that stand for all: a peer's passes cost the same whatever the head."""
+    return [(layer, layer % model.spec.heads) for layer in range(model.spec.layers)]
+
+
+def check_unedited(model: Transformer, tokens_BT: Tensor, theirs: dict[str, Tensor]) -> None:
+    """Raise SystemExit unless the peers' losses without edits are ours."""
+    ours = token_losses(model(tokens_BT)[0], tokens_BT)
+    for name, losses in theirs.items():
+        off = (ours - losses).abs().max().item()
+        if off >= TOLERANCE:
+            raise SystemExit(f"{name} is not the same model: unedited losses differ by {off:.1e}")
+
+
+@torch.no_grad()
+def single_ablation(small: bool) -> Iterator[dict]:
+    """Every head set to zero, one at a time; and how much of the processor's matmul rate that takes."""
+    model = a_model(small, layers=6)
+    tokens, part = some_tokens(model, 8), one_a_layer(model)
+    lens, gpt2, width = peers.transformer_lens(model), peers.gpt2(model), model.spec.d_head
+    plain = {"TransformerLens": peers.lens_losses(lens, tokens, [])}
+    check_unedited(model, tokens, plain | {"GPT-2": token_losses(gpt2(input_ids=tokens).logits, tokens)})
+    puts = stand_ins(model, tokens)
+
+    def by_lens(rows: int) -> dict:
+        return {(head,): peers.lens_ablation(lens, tokens, [head], rows) for head in part}
+
+    def by_gpt2(rows: int) -> dict:
+        return {(head,): peers.gpt2_ablation(gpt2, tokens, head, width, rows) for head in part}
+
+    best_lens = best_batch(lambda rows: peers.lens_ablation(lens, tokens, part[:1], rows))
+    best_gpt2 = best_batch(lambda rows: peers.gpt2_ablation(gpt2, tokens, part[0], width, rows))
+    side = 256 if small else 2048
+    square = torch.randn(side, side)
+    seconds, given = in_turns(
+        {
+            "ours": lambda: list(single_heads(model, tokens, puts, ["zero"], ["full"])),
+            "lens": lambda: by_lens(len(tokens)),
+            "lens, best": lambda: by_lens(best_lens),
+            "gpt2": lambda: by_gpt2(best_gpt2),
+            "matmul": lambda: square @ square,
+        }
+    )
+    ours = collected(((rows, heads, losses) for rows, _, heads, losses in given["ours"]), tokens)
+    name, scale = "single heads, zero", model.spec.layers * model.spec.heads / len(part)
+    scaled = f"peer on {len(part)} of {len(ours)} heads (scaled)"
+    for peer, key, goal, batch in (
+        ("TransformerLens", "lens", 8, len(tokens)),
+        ("TransformerLens, its best batch", "lens, best", None, best_lens),
+        ("GPT-2, its best batch", "gpt2", 4, best_gpt2),
+    ):
+        note = f"{scaled}, {batch} sequences a call"
+        yield compared(f"{name}: {peer}", seconds["ours"], scale * seconds[key], goal, worst(ours, given[key]), note)
+    rate, needed = 2 * side**3 / seconds["matmul"], sweep_operations(model, *tokens.shape)
+    share = needed / rate / seconds["ours"]
+    note = f"{needed / 1e9:.0f} G operations, at {rate / 1e9:.0f} G/s (matmul of {side}) {needed / rate:.2f} s"
+    yield {"name": f"{name}: share of the matmul rate", "ours": seconds["ours"], "peer": None, "ratio": share} | {
+        "goal": 0.65,
+        "met": share >= 0.65,
+        "difference": None,
+        "note": note,
+    }
+
+
+def sweep_operations(model: Transformer, batch: int, context: int) -> float:
+    """Multiplications and additions of matrix products that a full sweep over heads needs.
+
+    Attention to the future is not counted, though a fused kernel computes part of it.
+    """
+    spec = model.spec
+    attention = 2 * 4 * spec.d_model**2 + 2 * 2 * spec.d_model * (context + 1) / 2
+    mlp = 2 * 2 * spec.mlp_ratio * spec.d_model**2
+    logits = 2 * spec.d_model * spec.vocabulary
+    replaced = 2 * spec.d_head * spec.d_model
+    copies = sum(replaced + mlp + above * (attention + mlp) + logits for above in range(spec.layers))
+    return batch * context * (spec.layers * (attention + mlp) + spec.heads * copies)
+
+
+@torch.no_grad()
+def patterns_kept(small: bool) -> Iterator[dict]:
+    """Every head set to zero, one at a time, all attention patterns held at their intact values."""
+    model = a_model(small, layers=6)
+    tokens, part = some_tokens(model, 8), one_a_layer(model)
+    lens, puts = peers.transformer_lens(model), stand_ins(model, tokens)
+    patterns = peers.lens_patterns(lens, tokens)
+    seconds, given = in_turns(
+        {
+            "ours": lambda: list(single_heads(model, tokens, puts, ["zero"], ["pattern_preserving"])),
+            "patterns": lambda: peers.lens_patterns(lens, tokens),
+            "lens": lambda: {(head,): peers.lens_pattern_preserving(lens, tokens, head, patterns) for head in part},
+        }
+    )
+    ours = collected(((rows, heads, losses) for rows, _, heads, losses in given["ours"]), tokens)
+    peer = seconds["patterns"] + seconds["lens"] * len(ours) / len(part)
+    note = f"peer on {len(part)} of {len(ours)} heads (scaled)"
+    difference = worst(ours, given["lens"])
+    yield compared("single heads, patterns kept: TransformerLens", seconds["ours"], peer, 6, difference, note)
+
+
+@torch.no_grad()
+def pairs(small: bool) -> Iterator[dict]:
+    """Every two heads set to zero together, in two layers."""
+    model = a_model(small, layers=2)
+    tokens, heads = some_tokens(model, 8), all_heads(model)
+    lens, puts = peers.transformer_lens(model), stand_ins(model, tokens)
+    every = [(a, b) for i, a in enumerate(heads) for b in heads[i + 1 :]]
+    part = every[::10]
+    seconds, given = in_turns(
+        {
+            "ours": lambda: list(pairs_of_heads(model, tokens, puts, ["zero"], ["full"])),
+            "lens": lambda: {pair: peers.lens_ablation(lens, tokens, list(pair)) for pair in part},
+        }
+    )
+    ours = collected(((rows, both, losses) for rows, _, both, losses in given["ours"]), tokens)
+    peer, note = seconds["lens"] * len(every) / len(part), f"peer on {len(part)} of {len(every)} pairs (scaled)"
+    yield compared("all pairs, zero: TransformerLens", seconds["ours"], peer, 6, worst(ours, given["lens"]), note)
+
+
+@torch.no_grad()
+def head_scores(small: bool) -> Iterator[dict]:
+    """Attention of all heads to three places, on repeated random tokens."""
+    model = a_model(small, layers=6)
+    tokens, period = repeated_tokens(model, 8)
+    lens, gpt2 = peers.transformer_lens(model), peers.gpt2(model, attention="eager")
+
+    def ours() -> Tensor:
+        made = []
+        for previous, same, next_one in attention_at(model, tokens, [1, period, period - 1]):
+            # Queries that have a token to look back to; for the latter two those of the later repeats.
+            counted = previous[..., 1:], same[..., 1 + period :], next_one[..., 1 + period :]
+            made.append(torch.stack([weights_BHT.mean(dim=(0, 2)) for weights_BHT in counted]))
+        return torch.stack(made)
+
+    def by_lens(rows: int) -> Tensor:
+        return peers.lens_head_scores(lens, tokens, period, rows)
+
+    def by_gpt2(rows: int) -> Tensor:
+        return peers.gpt2_head_scores(gpt2, tokens, period, rows)
+
+    best_lens, best_gpt2 = best_batch(by_lens), best_batch(by_gpt2)
+    seconds, given = in_turns(
+        {
+            "ours": ours,
+            "lens": lambda: by_lens(len(tokens)),
+            "lens, best": lambda: by_lens(best_lens),
+            "gpt2": lambda: by_gpt2(best_gpt2),
+        },
+        repeats=5,
+    )
+    for peer, key, goal, batch in (
+        ("TransformerLens", "lens", 6, len(tokens)),
+        ("TransformerLens, its best batch", "lens, best", None, best_lens),
+        ("GPT-2, its best batch", "gpt2", 4, best_gpt2),
+    ):
+        difference, note = worst(given, {"ours": given[key]}), f"scores compared; {batch} sequences a call"
+        yield compared(f"three head scores: {peer}", seconds["ours"], seconds[key], goal, difference, note)
+
+
+@torch.no_grad()
+def attribution(small: bool) -> Iterator[dict]:
+    """Direct effects of all heads on the next token's logit, on repeated random tokens."""
+    model = a_model(small, layers=6)
+    tokens, period = repeated_tokens(model, 8)
+    lens = peers.transformer_lens(model)
+
+    def by_lens(rows: int) -> Tensor:
+        return peers.lens_direct_logits(lens, tokens, period, rows)
+
+    best = best_batch(by_lens, repeats=1)
+    seconds, given = in_turns(
+        {
+            "ours": lambda: torch.stack([v.mean(dim=(0, 1)) for v in direct_logits(model, tokens, period)]),
+            "lens": lambda: by_lens(len(tokens)),
+            "lens, best": lambda: by_lens(best),
+        }
+    )
+    for peer, key, goal, batch in (
+        ("TransformerLens", "lens", 20, len(tokens)),
+        ("TransformerLens, its best batch", "lens, best", None, best),
+    ):
+        difference, note = worst(given, {"ours": given[key]}), f"attributions compared; {batch} sequences a call"
+        yield compared(f"direct logit attribution: {peer}", seconds["ours"], seconds[key], goal, difference, note)
+
+
+@torch.no_grad()
+def paths(small: bool) -> Iterator[dict]:
+    """Path patching: every head of the first layer to the queries of every later head."""
+    model = a_model(small, layers=4)
+    tokens, heads = some_tokens(model, 4), model.spec.heads
+    lens, puts = peers.transformer_lens(model), stand_ins(model, tokens)
+    mean_BTE = puts.of("mean", 0, slice(None))[:, :, 1].expand(len(tokens), -1, -1)
+    receivers = [head for head in all_heads(model) if head[0] > 0]
+    part, source = receivers[::6], (0, 1)
+    intact = peers.lens_intact(lens, tokens)
+    seconds, given = in_turns(
+        {
+            "ours": lambda: list(path_losses(model, tokens, puts, "mean", ["q"], [0])),
+            "intact": lambda: peers.lens_intact(lens, tokens),
+            "recorded": lambda: peers.lens_paths(lens, tokens, source, [], mean_BTE, intact),
+            "lens": lambda: peers.lens_paths(lens, tokens, source, part, mean_BTE, intact),
+        }
+    )
+    ours = collected(given["ours"], tokens)
+    theirs = {(source, receiver, "q"): losses for receiver, losses in zip(part, given["lens"], strict=True)}
+    per_receiver = (seconds["lens"] - seconds["recorded"]) / len(part)
+    peer = seconds["intact"] + heads * (seconds["recorded"] + len(receivers) * per_receiver)
+    note = f"peer on {len(part)} of {len(ours)} paths (scaled)"
+    yield compared("path patching: TransformerLens", seconds["ours"], peer, 12, worst(ours, theirs), note)
+
+
+def training(small: bool) -> Iterator[dict]:
+    """A training step against a plain loop, from the same weights, on the same tokens."""
+    model = a_model(small, layers=2).requires_grad_(True).train()
+    tokens, plain = some_tokens(model, 16), peers.plain_gpt(model)
+    targets = F.pad(tokens[:, 1:], (0, 1), value=-1)
+    spec = TrainSpec(steps=1, batch=16, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 1}), clip=1.0)
+    our_optimizer = optimizer(spec, model)
+    their_optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-3, weight_decay=0.0)
+    losses: dict[str, list[float]] = {"ours": [], "theirs": []}
+
+    def ours() -> None:
+        loss = token_losses(model(tokens)[0], tokens).mean()
+        our_optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), spec.clip)
+        our_optimizer.step()
+        losses["ours"].append(loss.item())
+
+    def theirs() -> None:
+        loss = plain(tokens, targets)
+        their_optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+        their_optimizer.step()
+        losses["theirs"].append(loss.item())
+
+    seconds, _ = in_turns({"ours": ours, "theirs": theirs}, repeats=5)
+    difference = max(abs(a - b) for a, b in zip(losses["ours"], losses["theirs"], strict=True))
+    note = f"mean losses of {len(losses['ours'])} steps compared; {tokens.numel()} tokens a step"
+    yield compared("training step: plain loop", seconds["ours"], seconds["theirs"], 1.7, difference, note)
+
+
+if __name__ == "__main__":
+    main()
