@@ -9,6 +9,7 @@ Shape suffixes: B batch, T position, H head, L layer.
 """
 
 import argparse
+import functools
 import importlib.metadata
 import json
 import os
@@ -40,7 +41,9 @@ REPEATS = 3
 TOLERANCE = 1e-5
 BATCHES = (1, 2, 4, 8)
 """Sequences a call that a peer may choose from."""
-COLUMNS = "{:<56}{:>8}{:>9}{:>8}{:>7}  {:<8}{:>7}  {}"
+MANY = 32
+"""Sequences a call with which the goal of the sweep over heads was set."""
+COLUMNS = "{:<72}{:>8}{:>9}{:>8}{:>7}  {:<8}{:>7}  {}"
 
 Work = Callable[[], object]
 
@@ -50,17 +53,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks.json"))
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see that everything runs")
+    parser.add_argument("--usual-memory", action="store_true", help="give freed memory back, as Python does by itself")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    # As `reinduce` does at its start; the peers gain by it too.
-    keep_freed_memory()
+    if not args.usual_memory:
+        # As `reinduce` does at its start; the peers gain by it too.
+        keep_freed_memory()
     print(COLUMNS.format("work: peer", "ours s", "peer s", "ratio", "goal", "", "differ", ""))
     rows = []
-    for part in (single_ablation, patterns_kept, pairs, head_scores, attribution, paths, training):
+    with_and_without = (pairs, head_scores, attribution, paths)
+    variants = [functools.partial(part, mlp=mlp) for part in with_and_without for mlp in (True, False)]
+    for part in (single_ablation, patterns_kept, *variants, training):
         for row in part(args.small):
             rows.append(row)
             print(line(row), flush=True)
     machine = {"cpu": cpu_name(), "cores": os.cpu_count(), "date": date.today().isoformat()}
+    machine["keeps_freed_memory"] = not args.usual_memory
     machine |= {name: importlib.metadata.version(name) for name in ("torch", "transformer-lens", "transformers")}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
@@ -118,8 +126,8 @@ def best_batch(work: Callable[[int], object], repeats: int = REPEATS) -> int:
     return min(seconds, key=seconds.get)
 
 
-def a_model(small: bool, layers: int) -> Transformer:
-    """A random model of 8 heads a layer, 256 wide, with MLPs, for 256 tokens (or a tiny one)."""
+def a_model(small: bool, layers: int, mlp: bool = True) -> Transformer:
+    """A random model of 8 heads a layer, 256 wide, for 256 tokens (or a tiny one)."""
     width, heads, vocabulary, context = (32, 4, 64, 32) if small else (256, 8, 512, 256)
     spec = ModelSpec(
         layers=layers,
@@ -127,7 +135,7 @@ def a_model(small: bool, layers: int) -> Transformer:
         heads=heads,
         vocabulary=vocabulary,
         context=context,
-        mlp_ratio=4.0,
+        mlp_ratio=4.0 if mlp else 0.0,
         positions="learned",
     )
     return Transformer(spec).initialise(0).eval().requires_grad_(False)
@@ -169,6 +177,10 @@ def one_a_layer(model: Transformer) -> list[tuple[int, int]]:
     return [(layer, layer % model.spec.heads) for layer in range(model.spec.layers)]
 
 
+def kind_of(model: Transformer) -> str:
+    return "" if model.spec.mlp_ratio else ", attention only"
+
+
 def check_unedited(model: Transformer, tokens_BT: Tensor, theirs: dict[str, Tensor]) -> None:
     """Raise SystemExit unless the peers' losses without edits are ours."""
     ours = token_losses(model(tokens_BT)[0], tokens_BT)
@@ -188,6 +200,8 @@ def single_ablation(small: bool) -> Iterator[dict]:
     check_unedited(model, tokens, plain | {"GPT-2": token_losses(gpt2(input_ids=tokens).logits, tokens)})
     puts = stand_ins(model, tokens)
 
+    many = tokens.repeat(MANY // len(tokens), 1)
+
     def by_lens(rows: int) -> dict:
         return {(head,): peers.lens_ablation(lens, tokens, [head], rows) for head in part}
 
@@ -201,22 +215,22 @@ def single_ablation(small: bool) -> Iterator[dict]:
     seconds, given = in_turns(
         {
             "ours": lambda: list(single_heads(model, tokens, puts, ["zero"], ["full"])),
-            "lens": lambda: by_lens(len(tokens)),
+            "lens, many": lambda: {(part[0],): peers.lens_ablation(lens, many, part[:1])[: len(tokens)]},
             "lens, best": lambda: by_lens(best_lens),
             "gpt2": lambda: by_gpt2(best_gpt2),
             "matmul": lambda: square @ square,
         }
     )
     ours = collected(((rows, heads, losses) for rows, _, heads, losses in given["ours"]), tokens)
-    name, scale = "single heads, zero", model.spec.layers * model.spec.heads / len(part)
-    scaled = f"peer on {len(part)} of {len(ours)} heads (scaled)"
-    for peer, key, goal, batch in (
-        ("TransformerLens", "lens", 8, len(tokens)),
-        ("TransformerLens, its best batch", "lens, best", None, best_lens),
-        ("GPT-2, its best batch", "gpt2", 4, best_gpt2),
+    name, passes = "single heads, zero", len(ours)
+    for peer, key, goal, batch, done in (
+        ("TransformerLens", "lens, many", 8, MANY, MANY / len(tokens)),
+        ("TransformerLens, its best batch", "lens, best", None, best_lens, len(part)),
+        ("GPT-2, its best batch", "gpt2", 4, best_gpt2, len(part)),
     ):
-        note = f"{scaled}, {batch} sequences a call"
-        yield compared(f"{name}: {peer}", seconds["ours"], scale * seconds[key], goal, worst(ours, given[key]), note)
+        note = f"peer on {len(given[key])} of {passes} heads (scaled), {batch} sequences a call"
+        seconds_of_all = seconds[key] * passes / done
+        yield compared(f"{name}: {peer}", seconds["ours"], seconds_of_all, goal, worst(ours, given[key]), note)
     rate, needed = 2 * side**3 / seconds["matmul"], sweep_operations(model, *tokens.shape)
     share = needed / rate / seconds["ours"]
     note = f"{needed / 1e9:.0f} G operations, at {rate / 1e9:.0f} G/s (matmul of {side}) {needed / rate:.2f} s"
@@ -264,10 +278,10 @@ def patterns_kept(small: bool) -> Iterator[dict]:
 
 
 @torch.no_grad()
-def pairs(small: bool) -> Iterator[dict]:
+def pairs(small: bool, mlp: bool) -> Iterator[dict]:
     """Every two heads set to zero together, in two layers."""
-    model = a_model(small, layers=2)
-    tokens, heads = some_tokens(model, 8), all_heads(model)
+    model = a_model(small, 2, mlp)
+    tokens, heads = some_tokens(model, 4), all_heads(model)
     lens, puts = peers.transformer_lens(model), stand_ins(model, tokens)
     every = [(a, b) for i, a in enumerate(heads) for b in heads[i + 1 :]]
     part = every[::10]
@@ -279,15 +293,17 @@ def pairs(small: bool) -> Iterator[dict]:
     )
     ours = collected(((rows, both, losses) for rows, _, both, losses in given["ours"]), tokens)
     peer, note = seconds["lens"] * len(every) / len(part), f"peer on {len(part)} of {len(every)} pairs (scaled)"
-    yield compared("all pairs, zero: TransformerLens", seconds["ours"], peer, 6, worst(ours, given["lens"]), note)
+    yield compared(
+        f"all pairs, zero{kind_of(model)}: TransformerLens", seconds["ours"], peer, 6, worst(ours, given["lens"]), note
+    )
 
 
 @torch.no_grad()
-def head_scores(small: bool) -> Iterator[dict]:
+def head_scores(small: bool, mlp: bool) -> Iterator[dict]:
     """Attention of all heads to three places, on repeated random tokens."""
-    model = a_model(small, layers=6)
+    model = a_model(small, 6, mlp)
     tokens, period = repeated_tokens(model, 8)
-    lens, gpt2 = peers.transformer_lens(model), peers.gpt2(model, attention="eager")
+    lens = peers.transformer_lens(model)
 
     def ours() -> Tensor:
         made = []
@@ -300,32 +316,30 @@ def head_scores(small: bool) -> Iterator[dict]:
     def by_lens(rows: int) -> Tensor:
         return peers.lens_head_scores(lens, tokens, period, rows)
 
-    def by_gpt2(rows: int) -> Tensor:
-        return peers.gpt2_head_scores(gpt2, tokens, period, rows)
-
-    best_lens, best_gpt2 = best_batch(by_lens), best_batch(by_gpt2)
-    seconds, given = in_turns(
-        {
-            "ours": ours,
-            "lens": lambda: by_lens(len(tokens)),
-            "lens, best": lambda: by_lens(best_lens),
-            "gpt2": lambda: by_gpt2(best_gpt2),
-        },
-        repeats=5,
-    )
-    for peer, key, goal, batch in (
+    best = best_batch(by_lens)
+    works = {"ours": ours, "lens": lambda: by_lens(len(tokens)), "lens, best": lambda: by_lens(best)}
+    judged = [
         ("TransformerLens", "lens", 6, len(tokens)),
-        ("TransformerLens, its best batch", "lens, best", None, best_lens),
-        ("GPT-2, its best batch", "gpt2", 4, best_gpt2),
-    ):
+        ("TransformerLens, its best batch", "lens, best", None, best),
+    ]
+    if mlp:
+        # GPT-2 has no form without MLPs.
+        gpt2 = peers.gpt2(model, attention="eager")
+        best_gpt2 = best_batch(lambda rows: peers.gpt2_head_scores(gpt2, tokens, period, rows))
+        works["gpt2"] = lambda: peers.gpt2_head_scores(gpt2, tokens, period, best_gpt2)
+        judged.append(("GPT-2, its best batch", "gpt2", 4, best_gpt2))
+    seconds, given = in_turns(works, repeats=5)
+    for peer, key, goal, batch in judged:
         difference, note = worst(given, {"ours": given[key]}), f"scores compared; {batch} sequences a call"
-        yield compared(f"three head scores: {peer}", seconds["ours"], seconds[key], goal, difference, note)
+        yield compared(
+            f"three head scores{kind_of(model)}: {peer}", seconds["ours"], seconds[key], goal, difference, note
+        )
 
 
 @torch.no_grad()
-def attribution(small: bool) -> Iterator[dict]:
+def attribution(small: bool, mlp: bool) -> Iterator[dict]:
     """Direct effects of all heads on the next token's logit, on repeated random tokens."""
-    model = a_model(small, layers=6)
+    model = a_model(small, 6, mlp)
     tokens, period = repeated_tokens(model, 8)
     lens = peers.transformer_lens(model)
 
@@ -345,13 +359,15 @@ def attribution(small: bool) -> Iterator[dict]:
         ("TransformerLens, its best batch", "lens, best", None, best),
     ):
         difference, note = worst(given, {"ours": given[key]}), f"attributions compared; {batch} sequences a call"
-        yield compared(f"direct logit attribution: {peer}", seconds["ours"], seconds[key], goal, difference, note)
+        yield compared(
+            f"direct logit attribution{kind_of(model)}: {peer}", seconds["ours"], seconds[key], goal, difference, note
+        )
 
 
 @torch.no_grad()
-def paths(small: bool) -> Iterator[dict]:
+def paths(small: bool, mlp: bool) -> Iterator[dict]:
     """Path patching: every head of the first layer to the queries of every later head."""
-    model = a_model(small, layers=4)
+    model = a_model(small, 4, mlp)
     tokens, heads = some_tokens(model, 4), model.spec.heads
     lens, puts = peers.transformer_lens(model), stand_ins(model, tokens)
     mean_BTE = puts.of("mean", 0, slice(None))[:, :, 1].expand(len(tokens), -1, -1)
@@ -371,7 +387,9 @@ def paths(small: bool) -> Iterator[dict]:
     per_receiver = (seconds["lens"] - seconds["recorded"]) / len(part)
     peer = seconds["intact"] + heads * (seconds["recorded"] + len(receivers) * per_receiver)
     note = f"peer on {len(part)} of {len(ours)} paths (scaled)"
-    yield compared("path patching: TransformerLens", seconds["ours"], peer, 12, worst(ours, theirs), note)
+    yield compared(
+        f"path patching{kind_of(model)}: TransformerLens", seconds["ours"], peer, 12, worst(ours, theirs), note
+    )
 
 
 def training(small: bool) -> Iterator[dict]:
