@@ -35,7 +35,7 @@ from reinduce.config.specs import CheckpointSpec, ModelSpec, TrainSpec
 from reinduce.model.stand_ins import stand_ins
 from reinduce.model.transformer import Transformer, token_losses
 from reinduce.score.heads import attention_at
-from reinduce.train.loop import optimizer
+from reinduce.train.loop import AdamW
 
 REPEATS = 3
 TOLERANCE = 1e-5
@@ -398,16 +398,16 @@ def training(small: bool) -> Iterator[dict]:
     tokens, plain = some_tokens(model, 16), peers.plain_gpt(model)
     targets = F.pad(tokens[:, 1:], (0, 1), value=-1)
     spec = TrainSpec(steps=1, batch=16, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 1}), clip=1.0)
-    our_optimizer = optimizer(spec, model)
+    our_optimizer = AdamW(spec, model)
     their_optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-3, weight_decay=0.0)
     losses: dict[str, list[float]] = {"ours": [], "theirs": []}
 
     def ours() -> None:
         loss = token_losses(model(tokens)[0], tokens).mean()
-        our_optimizer.zero_grad()
+        model.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), spec.clip)
-        our_optimizer.step()
+        our_optimizer.step(spec.learning_rate)
         losses["ours"].append(loss.item())
 
     def theirs() -> None:

@@ -29,7 +29,7 @@ def problems(project, **changes):
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "cluster"])
 def test_what_is_shipped_is_right_at_every_scale(scale):
     resolved = load({"scale": scale, "studies": ["olsson2022", "review2026"]}, ROOT)
-    assert len(resolved.runs) == 16
+    assert len(resolved.runs) == 20
     assert len(resolved.claims) >= 30
 
 
@@ -48,7 +48,10 @@ def test_the_laptop_scale_has_the_seeds_that_verdicts_need():
         ({"studies": "olsson2022"}, ["config.yaml: studies: input should be a valid array", "'olsson2022'"]),
         ({"studies": []}, ["config.yaml: studies", "at least 1"]),
         ({"studies": ["../studies/olsson2022"]}, ["config.yaml: studies.0", "pattern"]),
-        ({"tasks": {"phases": {}}}, ["config.yaml: tasks: no 'phases'", "phrases, topics, source_text"]),
+        (
+            {"tasks": {"phases": {}}},
+            ["config.yaml: tasks: no 'phases'", "phrases, synonyms, topics, suite"],
+        ),
         (
             {"tasks": {"source_text": {"vocabulary": "512"}}},
             ["task source_text: vocabulary", "'512'", "config.yaml tasks"],
@@ -141,7 +144,7 @@ def test_faults_in_a_studys_own_files_are_found(project):
     for part in ("6 heads do not divide", "no 'nothing'", "overlap", "attn7", "$who", "given twice"):
         assert part in text
     assert "reads: no 'score'; there are: runs" in text
-    assert "loss_components: no 'olsson2022/attn1'; there are: olsson2022/phrases, olsson2022/source_text" in text
+    assert "loss_components: no 'olsson2022/attn1'; there are: olsson2022/phrases, olsson2022/synonyms" in text
     assert "runs: no 'other2023/attn1'" in text
 
 

@@ -10,7 +10,7 @@ rule ablate:
         ablate=f"{R}/{{study}}/{{arm}}/ablate.json",
         train=f"{R}/{{study}}/{{arm}}/train.json",
         measure=f"{R}/{{study}}/{{arm}}/measure.json",
-        data=lambda w: data_of(w, "heldout"),
+        data=data_of,
         checkpoints=checkpoints_of,
         windows=f"{RUN}/score/trajectories.parquet",
         scores=last_score,

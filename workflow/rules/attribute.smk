@@ -8,7 +8,7 @@ Output: attribute/attributions.parquet for each seed.
 rule attribute:
     input:
         train=f"{R}/{{study}}/{{arm}}/train.json",
-        data=lambda w: data_of(w, "repeated", "random"),
+        data=data_of,
         checkpoints=checkpoints_of,
         sources=sources("reinduce.attribute"),
     output:

@@ -70,9 +70,9 @@ def checkpoints_of(wildcards):
     return layout.checkpoint_files(Path(RUN.format(**wildcards)), asked(wildcards).arm)
 
 
-def data_of(wildcards, *names):
-    """Files of the data folder of a run's task."""
-    return [f"{R}/data/{asked(wildcards).arm.task}/{name}.parquet" for name in names]
+def data_of(wildcards):
+    """A run's task, as files."""
+    return layout.data_files(R, asked(wildcards).arm.task)
 
 
 def last_score(wildcards):

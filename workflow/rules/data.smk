@@ -2,10 +2,11 @@
 
 Required: results/data/<task>/task.json (written with the configuration).
 Output: results/data/<task>/{heldout,repeated,random}.parquet; source_text also
-{tokenizer.json,train.bin,sources.parquet}, topics contexts.parquet.
+{tokenizer.json,train.bin,sources.parquet}, synonyms translated.parquet, topics
+contexts.parquet, suite answers.parquet.
 """
 
-for task in ("phrases", "topics"):
+for task in ("phrases", "synonyms", "topics", "suite"):
 
     rule:
         name:

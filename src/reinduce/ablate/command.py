@@ -17,7 +17,7 @@ from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
 from reinduce.model.stand_ins import stand_ins
 from reinduce.model.transformer import Transformer, token_losses
 from reinduce.tables import read_table, rows_writer
-from reinduce.task.evaluation import copyable, loss_indices, read_examples
+from reinduce.task.evaluation import Questions, copyable, loss_indices, read_examples, read_questions, skill
 from reinduce.trace.manifest import Made
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ def add_ablate_arguments(parser: argparse.ArgumentParser) -> None:
 def run_ablate(args: argparse.Namespace) -> Made:
     """Write the `ablations` table of a run."""
     spec, arm = read_spec(AblateSpec, args.ablate), read_spec(ArmSpec, args.train)
+    if not arm.model.has_heads:
+        raise ValueError(f"{args.train}: a {arm.model.mixer} has no heads to ablate")
     measure = read_spec(MeasureSpec, args.measure)
     heldout = args.data / "heldout.parquet"
     tokens, index = read_examples(heldout)[: spec.examples], loss_indices(heldout)[: spec.examples]
@@ -55,9 +57,16 @@ def run_ablate(args: argparse.Namespace) -> Made:
         return intact_losses(model_at(step), tokens)
 
     direction = change_direction(losses_at, steps, index, window(args.scores))
-    effects = Effects(measure, tokens, index, direction)
+    asked = [some.among(slice(spec.examples)) for some in read_questions(args.data)]
+    effects = Effects(measure, tokens, index, direction, asked)
     swept = slice(spec.sweep_examples)
-    sweep_effects = Effects(measure, tokens[swept], index[swept], None if direction is None else direction[swept])
+    sweep_effects = Effects(
+        measure,
+        tokens[swept],
+        index[swept],
+        None if direction is None else direction[swept],
+        [some.among(swept) for some in asked],
+    )
     count = 0
     with rows_writer("ablations", args.out / "ablations.parquet") as write:
         for step in steps:
@@ -80,6 +89,7 @@ def run_ablate(args: argparse.Namespace) -> Made:
             args.train,
             args.measure,
             heldout,
+            *sorted(args.data.glob("answers.parquet")),
             last_scores(args.scores, steps),
             args.scores / "trajectories.parquet",
             *(checkpoint_path(args.checkpoints, step) for step in steps),
@@ -194,15 +204,22 @@ def at_index(losses_BT1: Tensor, index: Tensor) -> Tensor:
 
 
 class Effects:
-    """What an edit does to a run's losses: every metric is a weighted sum of them.
+    """What an edit does to a run's losses: every metric is a weighted sum over tokens.
 
-    `loss` is their mean; `icl_score`, `icl_score_copyable`, `icl_score_other` the mean of
+    `loss` is the losses' mean; `icl_score`, `icl_score_copyable`, `icl_score_other` the mean of
     late minus that of early indices, over all tokens, those that complete a bigram seen
     before, and the rest; `before_after` their change along the before-and-after vector,
-    negative if the edit undoes the change.
+    negative if the edit undoes the change; `skill:<kind>` the `skill` of answers to a kind of question.
     """
 
-    def __init__(self, measure: MeasureSpec, tokens_BT: Tensor, index: Tensor, direction: Tensor | None):
+    def __init__(
+        self,
+        measure: MeasureSpec,
+        tokens_BT: Tensor,
+        index: Tensor,
+        direction: Tensor | None,
+        questions: Iterable[Questions] = (),
+    ):
         copied = copyable(tokens_BT)[:, 1:]
         pair, ones = measure.pairs[0], torch.ones(copied.shape, dtype=torch.float64)
         classes = {"icl_score": ones.bool(), "icl_score_copyable": copied, "icl_score_other": ~copied}
@@ -215,14 +232,20 @@ class Effects:
             weights["before_after"] = torch.zeros_like(ones).scatter_(
                 1, index[:, None] - 1, direction[:, None].double()
             )
-        self.examples = len(tokens_BT)
+        self.examples, self.questions = len(tokens_BT), list(questions)
         self.unmeasured = [name for name, weight in weights.items() if weight is None]
         self.metrics = [name for name in weights if name not in self.unmeasured]
         self.weights_MBT1 = torch.stack([weights[name] for name in self.metrics])
+        self.metrics += [f"skill:{asked.kind}" for asked in self.questions]
 
     def of(self, losses_CBT1: Tensor, rows: slice = slice(None)) -> Tensor:
         """Metrics [C M] of copies' losses on some examples; those on all are the sum over parts."""
-        return losses_CBT1.flatten(1).double() @ self.weights_MBT1[:, rows].flatten(1).T
+        summed_CM = losses_CBT1.flatten(1).double() @ self.weights_MBT1[:, rows].flatten(1).T
+        answered = [
+            skill(losses_CBT1, asked.is_answer[rows], asked.chance).sum(dim=1) / asked.is_answer.sum()
+            for asked in self.questions
+        ]
+        return torch.cat((summed_CM, *(part_C[:, None] for part_C in answered)), dim=1)
 
     def rows(self, value_M: Tensor, baseline_M: Tensor) -> Iterator[dict]:
         """Metric, value, baseline; null where there is nothing to measure."""

@@ -37,6 +37,8 @@ def add_attribute_arguments(parser: argparse.ArgumentParser) -> None:
 def run_attribute(args: argparse.Namespace) -> Made:
     """Write the `attributions` table of a run, for all its checkpoints."""
     arm = read_spec(ArmSpec, args.train)
+    if not arm.model.has_heads:
+        raise ValueError(f"{args.train}: a {arm.model.mixer} has no heads whose effects could be attributed")
     repeated_file, random_file = args.data / "repeated.parquet", args.data / "random.parquet"
     repeated = read_examples(repeated_file)
     period = read_examples(random_file).shape[1] - 1

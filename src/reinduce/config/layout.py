@@ -24,6 +24,9 @@ RUN_TABLES = {
 }
 """Table → its file in a seed's folder. `scores` has one file a checkpoint instead."""
 
+TABLES_OF_HEADS = ("ablations", "attributions")
+"""Tables that only runs with attention heads have."""
+
 SERIES_TABLES = {"loss_components": ".parquet", "series_trajectories": ".trajectories.parquet"}
 """Table of all runs of a task → ending of its file. Rows of series_trajectories are trajectories."""
 
@@ -36,7 +39,9 @@ DRAWN = ("scores", "index_losses", "trajectories", "ablations", "attributions", 
 FROZEN_SETS = ("heldout.parquet", "repeated.parquet", "random.parquet")
 TASK_FILES = {
     "source_text": ("tokenizer.json", "train.bin", "sources.parquet"),
+    "synonyms": ("translated.parquet",),
     "topics": ("contexts.parquet",),
+    "suite": ("answers.parquet",),
 }
 """Task → its files beside the frozen sets."""
 

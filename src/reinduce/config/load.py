@@ -5,7 +5,7 @@ import difflib
 import json
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from reinduce.config import yaml
-from reinduce.config.layout import SERIES_TABLES, TABLES, bound_reads, checkpoint_steps
+from reinduce.config.layout import SERIES_TABLES, TABLES, TABLES_OF_HEADS, bound_reads, checkpoint_steps
 from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, ModelSpec, TrainSpec, to_json
 from reinduce.config.tree import Arm, Budget, Claim, Config, Replacement, Scale, Study, StudySize, TaskSize
 from reinduce.task import TASKS, Task
@@ -122,9 +122,20 @@ def _check_reads(resolved: Resolved, key: str, problems: list[str]) -> None:
     for name, figure in resolved.studies[key].figures.items():
         where = f"workflow/studies/{key}/study.yaml: figures.{name}.reads"
         _unknown(figure.reads, resolved.studies, where, problems)
-        for study, arms in figure.reads.items():
+        for study, arms in (figure.reads or {key: list(resolved.studies[key].arms)}).items():
             if study in resolved.studies:
                 _unknown(arms, resolved.studies[study].arms, f"{where}.{study}", problems)
+            _without_heads(resolved, figure.tables, [f"{study}/{arm}" for arm in arms], f"{where}.{study}", problems)
+
+
+def _without_heads(
+    resolved: Resolved, tables: Iterable[str], arms: Iterable[str], where: str, problems: list[str]
+) -> None:
+    """Notes the arms that have no heads, if a table of heads is read of them."""
+    wanted = [table for table in tables if table in TABLES_OF_HEADS]
+    for name in arms:
+        if wanted and name in resolved.runs and not resolved.runs[name].arm.model.has_heads:
+            problems.append(f"{where}: {name} has no attention heads, and so no {' or '.join(wanted)}")
 
 
 def _add_runs(resolved: Resolved, key: str, study: Study, scale: Scale, root: Path, problems: list[str]) -> None:
@@ -253,6 +264,7 @@ def _seeds_read(resolved: Resolved, key: str, claim: Claim, where: str, problems
             _unknown(names, read, f"{where}: reads.{table}", problems)
             # An arm whose own settings are wrong has been told of already.
             arms = [arm for name in names for arm in read.get(name, []) if arm in resolved.runs]
+            _without_heads(resolved, [table], arms, f"{where}: reads.{table}", problems)
             seeds |= {arm: resolved.runs[arm].seeds for arm in arms}
     return seeds
 

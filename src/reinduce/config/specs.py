@@ -15,6 +15,7 @@ from pathlib import Path
 STRICT = {"extra": "forbid", "use_attribute_docstrings": True}
 
 POSITIONS = ("shortformer", "rotary", "learned", "none")
+MIXERS = ("attention", "gru", "gated_linear")
 
 
 def require(ok: bool, message: str) -> None:
@@ -50,7 +51,7 @@ class ClampSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A decoder-only transformer."""
+    """A decoder-only transformer, or the same with a recurrence in place of attention."""
 
     __pydantic_config__ = STRICT
 
@@ -59,13 +60,15 @@ class ModelSpec:
     d_model: int
     """Width of the residual stream."""
     heads: int
-    """Attention heads per layer; must divide d_model."""
+    """Attention heads per layer; must divide d_model. Recurrences have none, whatever this says."""
     vocabulary: int
     """Number of token ids, the start token (id 0) included."""
     context: int
     """Tokens in a sequence, the start token included."""
     mlp_ratio: float = 0.0
     """Width of the MLP's hidden layer over d_model; 0 leaves the MLP out."""
+    mixer: str = "attention"
+    """What moves information between tokens: attention, or with as many parameters gru or gated_linear."""
     positions: str = "shortformer"
     """shortformer (sinusoids added to the inputs of queries and keys only), rotary, learned, none."""
     smeared_keys: bool = False
@@ -83,6 +86,11 @@ class ModelSpec:
             f"heads must divide d_model: {self.heads} heads do not divide a width of {self.d_model}",
         )
         require(self.mlp_ratio >= 0, f"mlp_ratio must be 0 or more, not {self.mlp_ratio}")
+        require(self.mixer in MIXERS, f"mixer must be one of {', '.join(MIXERS)}, not {self.mixer!r}")
+        require(
+            self.has_heads or not (self.clamps or self.smeared_keys),
+            f"clamps and smeared_keys need attention, not a {self.mixer}",
+        )
         require(self.positions in POSITIONS, f"positions must be one of {', '.join(POSITIONS)}, not {self.positions!r}")
         require(
             self.positions != "rotary" or self.d_head % 2 == 0,
@@ -96,6 +104,11 @@ class ModelSpec:
                 clamp.head is None or 0 <= clamp.head < self.heads,
                 f"clamps: no head {clamp.head}; heads are 0 to {self.heads - 1}",
             )
+
+    @property
+    def has_heads(self) -> bool:
+        """Whether there are attention heads to measure and to edit."""
+        return self.mixer == "attention"
 
     @property
     def d_head(self) -> int:

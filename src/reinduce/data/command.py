@@ -4,12 +4,18 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from reinduce.data import phrases, source_text, topics
+from reinduce.data import phrases, source_text, suite, synonyms, topics
 from reinduce.task import read_task
 from reinduce.trace.files import write_text
 from reinduce.trace.manifest import Made
 
-PREPARE = {"phrases": phrases.prepare, "topics": topics.prepare, "source_text": source_text.prepare}
+PREPARE = {
+    "phrases": phrases.prepare,
+    "synonyms": synonyms.prepare,
+    "topics": topics.prepare,
+    "suite": suite.prepare,
+    "source_text": source_text.prepare,
+}
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:

@@ -28,9 +28,9 @@ def write_frozen_sets(task: Task, heldout_BT: Tensor, pool: Tensor, folder: Path
     generator = torch.Generator().manual_seed(set_seed(task, "loss_index"))
     loss_index = torch.randint(1, task.spec.context, (len(heldout_BT),), generator=generator)
     return [
-        _write(folder / "heldout.parquet", heldout_BT, [("loss_index", loss_index)]),
-        _write(folder / "repeated.parquet", with_start(repeated.repeat(1, sizes.repeats))),
-        _write(folder / "random.parquet", with_start(random)),
+        write_examples(folder / "heldout.parquet", heldout_BT, [("loss_index", loss_index)]),
+        write_examples(folder / "repeated.parquet", with_start(repeated.repeat(1, sizes.repeats))),
+        write_examples(folder / "random.parquet", with_start(random)),
     ]
 
 
@@ -51,12 +51,11 @@ def random_tokens(pool: Tensor, examples: int, length: int, seed: int) -> Tensor
     return pool[order[:, :length]]
 
 
-def _write(path: Path, tokens_BT: Tensor, more: Sequence[tuple[str, Tensor]] = ()) -> Path:
-    columns = {
-        "example": pa.array(range(len(tokens_BT)), type=pa.int32()),
-        "tokens": pa.array(tokens_BT.tolist(), type=pa.list_(pa.int32())),
-        **{name: pa.array(values.tolist(), type=pa.int32()) for name, values in more},
-    }
+def write_examples(path: Path, tokens_BT: Tensor, more: Sequence[tuple[str, Tensor]] = ()) -> Path:
+    """Write examples, one a row; `more`: further columns, of a number or a list of numbers each."""
+    columns = {"example": pa.array(range(len(tokens_BT)), type=pa.int32())}
+    for name, values in [("tokens", tokens_BT), *more]:
+        columns[name] = pa.array(values.tolist(), type=pa.int32() if values.ndim == 1 else pa.list_(pa.int32()))
     with written_aside(path) as aside:
         pq.write_table(pa.table(columns), aside, compression="zstd")
     return path

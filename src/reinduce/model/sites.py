@@ -13,6 +13,7 @@ vocabulary. Shapes use B batch, T position, H head, D model width, E head width.
 | `blocks.L.attn.z` | B T H E | values weighted by the pattern, before the output matrix |
 | `blocks.L.attn.head_out` | B T H D | each head's own addition to the residual stream |
 | `blocks.L.attn_out` | B T D | sum of the heads |
+| `blocks.L.recurrence_out` | B T D | what a recurrence adds (models without attention, in place of all above) |
 | `blocks.L.mlp_out` | B T D | the MLP's addition (models with an MLP only) |
 | `resid_post` | B T D | residual stream after the last block |
 """
@@ -35,8 +36,9 @@ def site_names(spec: ModelSpec) -> list[str]:
     for layer in range(spec.layers):
         block = f"blocks.{layer}"
         names.append(f"{block}.resid_pre")
-        names += [f"{block}.attn.{kind}" for kind in ("q", "k", "v", "scores", "pattern", "z", "head_out")]
-        names.append(f"{block}.attn_out")
+        if spec.has_heads:
+            names += [f"{block}.attn.{kind}" for kind in ("q", "k", "v", "scores", "pattern", "z", "head_out")]
+        names.append(f"{block}.attn_out" if spec.has_heads else f"{block}.recurrence_out")
         if spec.mlp_ratio:
             names.append(f"{block}.mlp_out")
     return [*names, "resid_post"]

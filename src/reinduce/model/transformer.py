@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from reinduce.config.specs import ModelSpec
 from reinduce.model.clamps import MAKERS
+from reinduce.model.recurrent import RECURRENCES
 from reinduce.model.sites import Edit, check_edits, fitted, site_shape
 
 
@@ -97,13 +98,16 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then (where the model has one) an MLP, each added to the residual stream."""
+    """Attention or a recurrence, then (where the model has one) an MLP, each added to the residual stream."""
 
     def __init__(self, spec: ModelSpec):
         super().__init__()
         D = spec.d_model
         self.ln1 = nn.LayerNorm(D) if spec.layer_norm else nn.Identity()
-        self.attn = Attention(spec)
+        if spec.has_heads:
+            self.attn = Attention(spec)
+        else:
+            self.recurrence = RECURRENCES[spec.mixer](D)
         if spec.mlp_ratio:
             hidden = round(spec.mlp_ratio * D)
             self.ln2 = nn.LayerNorm(D) if spec.layer_norm else nn.Identity()
@@ -128,7 +132,7 @@ class Transformer(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for name, parameter in self.named_parameters():
-                if name.endswith("bias"):
+                if "bias" in name:
                     parameter.zero_()
                 if parameter.ndim < 2:
                     continue
@@ -183,7 +187,10 @@ class Transformer(nn.Module):
         """Residual stream after a block, from the stream before it [B T D]."""
         name, block = f"blocks.{layer}", self.blocks[layer]
         x_BTD = visit(f"{name}.resid_pre", x_BTD, edits, captured)
-        x_BTD = x_BTD + self.attention(layer, block.ln1(x_BTD), edits, captured)
+        if self.spec.has_heads:
+            x_BTD = x_BTD + self.attention(layer, block.ln1(x_BTD), edits, captured)
+        else:
+            x_BTD = x_BTD + visit(f"{name}.recurrence_out", block.recurrence(block.ln1(x_BTD)), edits, captured)
         return self.after_attention(layer, x_BTD, edits, captured)
 
     def after_attention(

@@ -17,8 +17,8 @@ from reinduce.config.layout import RUN_TABLES, checkpoint_steps, drawn_files, sc
 from reinduce.config.specs import ArmSpec, MeasureSpec, read_spec
 
 
-def arms(results: str | Path, study: str) -> pd.DataFrame:
-    """The study's trained and scored arms, a row each, indexed by arm.
+def arms(results: str | Path, study: str, tasks: Iterable[str] | None = None) -> pd.DataFrame:
+    """The study's trained and scored arms, on some tasks or all, a row each, indexed by arm.
 
     Columns: task, layers, heads, smeared, mlp, label (what a reader calls the model), steps,
     parameters of the measure (measure), checkpoint steps (checkpoints), seeds (list).
@@ -33,6 +33,7 @@ def arms(results: str | Path, study: str) -> pd.DataFrame:
         seeds = sorted(seed for seed in scored if seed < configured.get(path.parent.name, math.inf))
         if seeds:
             found.append(_described(read_spec(ArmSpec, path), seeds))
+    found = [arm for arm in found if tasks is None or arm["task"] in tasks]
     if not found:
         raise FileNotFoundError(f"{Path(results, study)}: no arm has scores yet; make them, then the figure")
     order = ["task", "mlp", "smeared", "layers", "arm"]
@@ -47,13 +48,14 @@ def _configured_seeds(path: Path) -> dict[str, int]:
 def _described(spec: ArmSpec, seeds: list[int]) -> dict:
     model = spec.model
     label = f"{model.layers} layer{'s' if model.layers > 1 else ''}"
+    label += {"attention": "", "gru": " of a GRU", "gated_linear": " of a gated linear recurrence"}[model.mixer]
     label += ", smeared keys" if model.smeared_keys else ""
     label += ", MLP" if model.mlp_ratio else ""
     return {
         "arm": spec.arm,
         "task": spec.task,
         "layers": model.layers,
-        "heads": model.heads,
+        "heads": model.heads if model.has_heads else 0,
         "smeared": model.smeared_keys,
         "mlp": model.mlp_ratio > 0,
         "label": label,

@@ -1,7 +1,7 @@
 """Everything that is measured on one checkpoint."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -11,10 +11,20 @@ from reinduce.config.specs import MeasureSpec
 from reinduce.model.transformer import Transformer
 from reinduce.score import heads, losses, weights
 from reinduce.score.contexts import Contexts, read_contexts
-from reinduce.task.evaluation import copyable, in_context_score, loss_indices, read_examples
+from reinduce.task.evaluation import (
+    Questions,
+    copyable,
+    in_context_score,
+    loss_indices,
+    read_examples,
+    read_questions,
+    skill,
+)
 
 VERSIONS = {
     "prefix_matching": 1,
+    "fuzzy_matching": 1,
+    "fuzzy_matching_shuffled": 1,
     "copying": 1,
     "previous_token": 1,
     "qk_trace": 1,
@@ -23,6 +33,8 @@ VERSIONS = {
     "icl_score": 1,
     "loss_derivative": 1,
     "repeat_loss": 1,
+    "repeat_gain": 1,
+    "skill": 1,
     "icl_spread": 1,
     "swap_copied": 1,
     "swap_inferred": 1,
@@ -56,6 +68,11 @@ class FrozenSets:
     """A start token and distinct random tokens [B T]."""
     contexts: Contexts | None = None
     """Contexts to swap, of the tasks that have them."""
+    translated: dict[str, Tensor] = field(default_factory=dict)
+    """Of tasks with two languages: a start token, random words and their translations, in the same
+    order (`fuzzy_matching`) and in another (`fuzzy_matching_shuffled`) [B T] each."""
+    questions: list[Questions] = field(default_factory=list)
+    """Of tasks that ask."""
 
     @property
     def period(self) -> int:
@@ -65,7 +82,8 @@ class FrozenSets:
 
 def read_frozen_sets(folder: Path) -> FrozenSets:
     """Read a task's frozen evaluation sets."""
-    heldout = read_examples(folder / "heldout.parquet")
+    heldout, translated = read_examples(folder / "heldout.parquet"), folder / "translated.parquet"
+    columns = {"fuzzy_matching": "tokens", "fuzzy_matching_shuffled": "shuffled"} if translated.is_file() else {}
     return FrozenSets(
         heldout,
         loss_indices(folder / "heldout.parquet"),
@@ -73,19 +91,30 @@ def read_frozen_sets(folder: Path) -> FrozenSets:
         read_examples(folder / "repeated.parquet"),
         read_examples(folder / "random.parquet"),
         read_contexts(folder),
+        {metric: read_examples(translated, column) for metric, column in columns.items()},
+        read_questions(folder),
     )
 
 
 @torch.no_grad()
 def head_scores(model: Transformer, sets: FrozenSets) -> dict[str, list[Tensor | None]]:
-    """Per metric and layer, a value for every head [H]; None where a layer is not scored."""
+    """Per metric and layer, a value for every head [H]; None where a layer is not scored. Empty without heads."""
+    if not model.spec.has_heads:
+        return {}
     layers = range(model.spec.layers)
     back = heads.repeat_offsets(sets.period, sets.repeated.shape[1])
     on_repeated = heads.attention_at(model, sets.repeated, back)
     on_heldout = heads.attention_at(model, sets.heldout[:PREVIOUS_TOKEN_EXAMPLES], [1])
     _, on_random = model(sets.random, capture=[f"blocks.{layer}.attn.v" for layer in layers])
     previous = [heads.previous_token(weights[0]) for weights in on_heldout]
-    return {
+    translated = {
+        metric: [
+            heads.prefix_matching(weights, sets.period)
+            for weights in heads.attention_at(model, tokens, heads.repeat_offsets(sets.period, tokens.shape[1]))
+        ]
+        for metric, tokens in sets.translated.items()
+    }
+    return translated | {
         "prefix_matching": [heads.prefix_matching(weights, sets.period) for weights in on_repeated],
         "previous_token": previous,
         "copying": [heads.copying(model, layer, on_random[f"blocks.{layer}.attn.v"], sets.random) for layer in layers],
@@ -105,7 +134,10 @@ def model_scores(heldout_BT1: Tensor, repeated_BT1: Tensor, sets: FrozenSets, sp
         "icl_spread": losses.spread_over_documents(heldout_BT1, primary),
         "loss_derivative": losses.derivative_by_log_index(heldout_BT1, *spec.derivative),
         "repeat_loss": losses.repeat_loss(repeated_BT1, sets.period),
+        "repeat_gain": losses.repeat_gain(repeated_BT1, sets.period),
     }
+    for asked in sets.questions:
+        made[f"skill:{asked.kind}"] = skill(heldout_BT1, asked.is_answer, asked.chance).mean().item()
     return made | {f"icl_score:{pair.name}": in_context_score(heldout_BT1, pair) for pair in spec.pairs}
 
 
@@ -115,6 +147,8 @@ def score_rows(
     """Rows of the `scores` table, without the run's keys."""
     sizes = {
         "prefix_matching": len(sets.repeated),
+        "fuzzy_matching": len(sets.repeated),
+        "fuzzy_matching_shuffled": len(sets.repeated),
         "previous_token": PREVIOUS_TOKEN_EXAMPLES,
         "copying": len(sets.random),
     }
@@ -131,5 +165,5 @@ def score_rows(
                     "n": sizes.get(metric, 1),
                 }
     for metric, value in of_model.items():
-        n = len(sets.repeated) if metric == "repeat_loss" else len(sets.heldout)
+        n = len(sets.repeated) if metric.startswith("repeat_") else len(sets.heldout)
         yield {"metric": metric, "metric_version": version(metric), "value": value, "n": n}

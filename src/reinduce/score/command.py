@@ -45,7 +45,8 @@ def run_score(args: argparse.Namespace) -> Made:
         per_head = head_scores(checkpoint.model, sets)
         of_model = model_scores(heldout, repeated, sets, spec)
 
-        best_prefix_matching.append((step, max(layer.max().item() for layer in per_head["prefix_matching"])))
+        if per_head:
+            best_prefix_matching.append((step, max(layer.max().item() for layer in per_head["prefix_matching"])))
         for metric, value in of_model.items():
             curves.setdefault(metric, []).append((step, value))
         here = keys | {"step": step}
@@ -84,8 +85,8 @@ def run_score(args: argparse.Namespace) -> Made:
         inputs=[
             args.measure,
             args.train,
-            *(args.data / f"{name}.parquet" for name in ("heldout", "repeated", "random")),
-            *([] if sets.contexts is None else [args.data / "contexts.parquet", args.data / "task.json"]),
+            args.data / "task.json",
+            *sorted(args.data.glob("*.parquet")),
             *(checkpoint_path(args.checkpoints, step) for step in steps),
         ],
         outputs=outputs,

@@ -50,6 +50,14 @@ def repeat_loss(losses_BT1: Tensor, period: int) -> float:
     return losses_BT1[:, period:].double().mean().item()
 
 
+def repeat_gain(losses_BT1: Tensor, period: int) -> float:
+    """How much better later repeats of a random sequence are predicted than the first, in nats a token.
+
+    What a model does with a repeat, however it does it: defined without heads too.
+    """
+    return losses_BT1[:, :period].double().mean().item() - repeat_loss(losses_BT1, period)
+
+
 def spread_over_documents(losses_BT1: Tensor, pair: IndexPair) -> float:
     """Standard deviation over documents of their own in-context scores, in nats.
 

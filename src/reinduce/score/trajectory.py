@@ -111,15 +111,16 @@ def measures(
 ) -> dict[str, float | None]:
     """All measures of a run by name; None where there is nothing to measure.
 
-    `scores` holds the curves `icl_score`, `icl_score:<pair>` and `loss`.
+    `scores` holds the curves `icl_score`, `icl_score:<pair>` and `loss`; `best_prefix_matching`
+    is empty for a model without heads.
     """
     score, last = scores["icl_score"], scores["icl_score"][-1][0]
     found = window(score)
     made: dict[str, float | None] = {
         "icl_gain": score[0][1] - score[-1][1],
         "icl_midpoint": midpoint(score),
-        "prefix_midpoint": midpoint(best_prefix_matching),
-        "formation_step": crossing(best_prefix_matching, threshold),
+        "prefix_midpoint": midpoint(best_prefix_matching) if best_prefix_matching else None,
+        "formation_step": crossing(best_prefix_matching, threshold) if best_prefix_matching else None,
         "bump_step": bump(scores["loss"]),
         "bump_size": bump_size(scores["loss"]),
         "window_start": found[0] if found else None,

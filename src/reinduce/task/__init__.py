@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reinduce.config.specs import from_dict, require
-from reinduce.task import phrases, source_text, topics
+from reinduce.task import phrases, source_text, suite, synonyms, topics
 from reinduce.task.evaluation import EvaluationSpec
 
-TASKS = {"phrases": phrases, "topics": topics, "source_text": source_text}
+TASKS = {"phrases": phrases, "synonyms": synonyms, "topics": topics, "suite": suite, "source_text": source_text}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Task:
 
     name: str
     """A name in TASKS."""
-    spec: phrases.Spec | topics.Spec | source_text.Spec
+    spec: phrases.Spec | synonyms.Spec | topics.Spec | suite.Spec | source_text.Spec
     """The distribution."""
     evaluation: EvaluationSpec
     """The frozen evaluation sets."""

@@ -45,12 +45,12 @@ class EvaluationSpec:
         require(self.repeats > 1, f"repeats must be 2 or more, not {self.repeats}")
 
 
-def read_examples(path: str | Path) -> Tensor:
+def read_examples(path: str | Path, column: str = "tokens") -> Tensor:
     """The token ids of a frozen set [B, T], int64.
 
     Raises FileNotFoundError or ValueError naming the file.
     """
-    return _column(path, "tokens")
+    return _column(path, column)
 
 
 def loss_indices(path: str | Path) -> Tensor:
@@ -70,6 +70,46 @@ def _column(path: str | Path, name: str) -> Tensor:
             return torch.tensor(file.read(columns=[name])[name].to_pylist(), dtype=torch.int64)
     except ValueError as error:
         raise ValueError(f"{path}: not such an evaluation set ({error}); make it again with `reinduce data`") from None
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The questions of one kind that a task's held-out documents ask."""
+
+    kind: str
+    is_answer: Tensor
+    """Which predicted tokens answer one [B T-1], bool; at least one does."""
+    chance: float
+    """Probability of the right answer for one who knows the kind but not the document."""
+
+    def among(self, rows: slice) -> "Questions":
+        """Those that some of the documents ask. Raises ValueError if there are none."""
+        is_answer = self.is_answer[rows]
+        require(bool(is_answer.any()), f"none of {len(is_answer)} documents asks a question of kind {self.kind!r}")
+        return Questions(self.kind, is_answer, self.chance)
+
+
+def read_questions(folder: str | Path) -> list[Questions]:
+    """Every kind of question that a task's held-out documents ask; none for most tasks."""
+    path = Path(folder) / "answers.parquet"
+    if not path.is_file():
+        return []
+    columns = pq.read_table(path).to_pydict()
+    is_answer = torch.tensor(columns["is_answer"])[:, 1:]
+    chance = dict(zip(columns["kind"], columns["chance"], strict=True))
+    return [
+        Questions(kind, is_answer & torch.tensor([k == kind for k in columns["kind"]])[:, None], chance[kind])
+        for kind in chance
+    ]
+
+
+def skill(losses: Tensor, is_answer_BT1: Tensor, chance: float) -> Tensor:
+    """How well each question is answered [..., questions], from losses [..., B, T-1]: 0 by chance, 1 for certain.
+
+    The probability of the right answer, that is the accuracy of a model that draws its
+    answers from what it predicts, on a scale from chance to certainty.
+    """
+    return ((-losses[..., is_answer_BT1].double()).exp() - chance) / (1 - chance)
 
 
 def copyable(tokens_BT: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from reinduce.config.specs import ArmSpec, TrainSpec, digest, stream_seed
 from reinduce.model.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
@@ -24,12 +25,49 @@ def learning_rate(spec: TrainSpec, step: int) -> float:
     return spec.learning_rate * min(1.0, (step + 1) / max(1, spec.warmup))
 
 
-def optimizer(spec: TrainSpec, model: Transformer) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices only."""
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": spec.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=spec.learning_rate, betas=spec.betas, fused=True)
+class AdamW:
+    """AdamW with weight decay on matrices only.
+
+    The steps are torch's own function: building its class imports torch's compiler, which
+    takes longer than a hundred steps of a small model.
+    """
+
+    KEPT = ("step", "exp_avg", "exp_avg_sq")
+
+    def __init__(self, spec: TrainSpec, model: Transformer):
+        self.spec = spec
+        self.groups = [
+            ([p for p in model.parameters() if p.ndim >= 2], spec.weight_decay),
+            ([p for p in model.parameters() if p.ndim < 2], 0.0),
+        ]
+        self.state = {
+            p: {"step": torch.zeros((), device=p.device)} | {key: torch.zeros_like(p) for key in self.KEPT[1:]}
+            for p in model.parameters()
+        }
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Move every parameter by its gradient, at a learning rate."""
+        for group, decay in self.groups:
+            # A clamp may leave a parameter without use.
+            parameters = [p for p in group if p.grad is not None]
+            steps, exp_avgs, exp_avg_sqs = ([self.state[p][key] for p in parameters] for key in self.KEPT)
+            adamw(
+                parameters,
+                [p.grad for p in parameters],
+                exp_avgs,
+                exp_avg_sqs,
+                [],
+                steps,
+                fused=True,
+                amsgrad=False,
+                beta1=self.spec.betas[0],
+                beta2=self.spec.betas[1],
+                lr=rate,
+                weight_decay=decay,
+                eps=1e-8,
+                maximize=False,
+            )
 
 
 def train(
@@ -49,7 +87,7 @@ def train(
     """
     spec, saved = arm.train, Path(folder) / "resume"
     model = Transformer(arm.model).initialise(stream_seed("init", arm.arm, seed)).to(device)
-    optim = optimizer(spec, model)
+    optim = AdamW(spec, model)
     history = {name: torch.zeros(spec.steps, dtype=torch.float64) for name in ("loss", "gradient_norm")}
     start = resume(saved, digest(arm), model, optim, history)
     kept = set(spec.checkpoints.steps(spec.steps))
@@ -63,16 +101,13 @@ def train(
             save_state(saved, digest(arm), step, model, optim, history)
         if step == spec.steps or step == stop_after:
             break
-        rate = learning_rate(spec, step)
-        for group in optim.param_groups:
-            group["lr"] = rate
         tokens_BT = batch(step, spec.batch).to(device)
         losses = token_losses(model(tokens_BT)[0], tokens_BT)
         loss = (losses if spec.omit == "none" else losses[~copyable(tokens_BT)[:, 1:]]).mean()
-        optim.zero_grad()
+        model.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), spec.clip or math.inf)
-        optim.step()
+        optim.step(learning_rate(spec, step))
         history["loss"][step], history["gradient_norm"][step] = loss.item(), norm.item()
         if not math.isfinite(history["loss"][step]):
             raise ValueError(f"{progress.name}: the loss is not finite at step {step}; lower learning_rate or set clip")
@@ -92,7 +127,7 @@ def publish(saved: Path, checkpoints: Path, steps: list[int]) -> None:
 
 
 def save_state(
-    saved: Path, config: str, step: int, model: Transformer, optim: torch.optim.Optimizer, history: dict[str, Tensor]
+    saved: Path, config: str, step: int, model: Transformer, optim: AdamW, history: dict[str, Tensor]
 ) -> None:
     """Write what an exact resume needs as one file."""
     tensors = {f"history.{name}": values for name, values in history.items()}
@@ -103,9 +138,7 @@ def save_state(
     save_tensors(saved / "state.safetensors", tensors, {"config": config, "step": str(step)})
 
 
-def resume(
-    saved: Path, config: str, model: Transformer, optim: torch.optim.Optimizer, history: dict[str, Tensor]
-) -> int:
+def resume(saved: Path, config: str, model: Transformer, optim: AdamW, history: dict[str, Tensor]) -> int:
     """Load the saved state, if there is one of this configuration; returns the step to go on from."""
     path = saved / "state.safetensors"
     if not path.is_file():
@@ -119,10 +152,7 @@ def resume(
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(tensors[f"weight.{name}"])
-            optim.state[parameter] = {
-                key: tensors[f"{key}.{name}"].clone().to(parameter.device if key != "step" else "cpu")
-                for key in ("step", "exp_avg", "exp_avg_sq")
-            }
+            optim.state[parameter] = {key: tensors[f"{key}.{name}"].clone().to(parameter.device) for key in AdamW.KEPT}
     log.info("resumed from step %s", metadata["step"])
     return int(metadata["step"])
 

@@ -11,7 +11,7 @@ scale = "laptop"
 
 # %%
 plots.style()
-arms = read.arms(results, study)
+arms = read.arms(results, study, ["phrases", "source_text"])
 looks = plots.looks(arms)
 scores = read.scores(results, study, arms)
 ablations = read.of_runs("ablations", results, study, arms)

@@ -11,7 +11,7 @@ scale = "laptop"
 
 # %%
 plots.style()
-arms = read.arms(results, study)
+arms = read.arms(results, study, ["phrases", "source_text"])
 looks = plots.looks(arms)
 heads = read.by_head(
     read.scores(results, study, arms), read.of_runs("attributions", results, study, arms, metric="direct_logit")

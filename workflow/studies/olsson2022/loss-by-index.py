@@ -12,7 +12,7 @@ scale = "laptop"
 
 # %%
 plots.style()
-arms = read.arms(results, study)
+arms = read.arms(results, study, ["phrases", "source_text"])
 looks = plots.looks(arms)
 losses = read.of_runs("index_losses", results, study, arms, eval_set="heldout", token_class="all")
 losses = losses[["arm", "seed", "step", "index", "loss"]]

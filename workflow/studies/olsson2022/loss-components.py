@@ -11,7 +11,7 @@ scale = "laptop"
 
 # %%
 plots.style()
-arms = read.arms(results, study)
+arms = read.arms(results, study, ["phrases", "source_text"])
 looks = plots.looks(arms)
 windows = read.windows(read.of_runs("trajectories", results, study, arms))
 

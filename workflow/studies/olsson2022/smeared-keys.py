@@ -11,7 +11,7 @@ scale = "laptop"
 
 # %%
 plots.style()
-arms = read.arms(results, study)
+arms = read.arms(results, study, ["phrases", "source_text"])
 arms = arms[~arms.mlp & (arms.layers <= 2)]
 looks = plots.looks(arms)
 scores = read.scores(results, study, arms)

@@ -37,6 +37,7 @@ def row(key, arms, arm):
     of_run = read.of_runs("trajectories", results, key, one).pivot(index="seed", columns="metric", values="value")
     heads = scores[scores.metric == "prefix_matching"]
     threshold = read.measure(results, key, arm).induction_threshold
+    all_heads = arms.layers[arm] * arms.heads[arm]
     found = (heads.value >= threshold).groupby(heads.seed).sum()
     whole = {metric: read.whole(scores, metric) for metric in ("icl_score", "icl_spread")}
     half = 1.96 * whole["icl_spread"].value / whole["icl_spread"].n ** 0.5
@@ -51,7 +52,7 @@ def row(key, arms, arm):
         "window": spread(of_run.window_share),
         "bump (nats)": spread(of_run.bump_size),
         "induction heads": spread(found),
-        "of all heads": f"{100 * found.mean() / (arms.layers[arm] * arms.heads[arm]):.0f} %",
+        "of all heads": f"{100 * found.mean() / all_heads:.0f} %" if all_heads else "",
     }
 
 

@@ -1,0 +1,83 @@
+"""Recurrences in place of attention: as large, causal, and as their formula says."""
+
+import pytest
+import torch
+
+from reinduce.config.specs import ClampSpec, ModelSpec
+from reinduce.model.recurrent import RECURRENCES, linear_recurrence
+from reinduce.model.sites import Edit
+from reinduce.model.transformer import Transformer
+
+MIXERS = sorted(RECURRENCES)
+
+
+def a_model(mixer, d_model=64, **more):
+    spec = ModelSpec(layers=2, d_model=d_model, heads=4, vocabulary=40, context=32, mixer=mixer, **more)
+    return Transformer(spec).initialise(1)
+
+
+def size(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("d_model", [32, 64, 128, 256])
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_as_many_parameters_as_attention(mixer, d_model):
+    assert size(a_model(mixer, d_model)) == pytest.approx(size(a_model("attention", d_model)), rel=0.05)
+
+
+def test_doubling_makes_the_states_of_the_plain_loop():
+    generator = torch.Generator().manual_seed(0)
+    keep, put = (torch.rand(3, 37, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    state, expected = torch.zeros(3, 5, dtype=torch.float64), []
+    for t in range(37):
+        state = keep[:, t] * state + put[:, t]
+        expected.append(state)
+    assert torch.allclose(linear_recurrence(keep, put), torch.stack(expected, dim=1), atol=1e-12)
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_nothing_is_known_of_the_future(mixer):
+    model = a_model(mixer)
+    tokens = torch.randint(40, (2, 32), generator=torch.Generator().manual_seed(2))
+    later = tokens.clone()
+    later[:, 20:] = (later[:, 20:] + 1) % 40
+    before, after = model(tokens)[0], model(later)[0]
+    assert torch.allclose(before[:, :20], after[:, :20], atol=1e-5)
+    assert (before[:, 20:] - after[:, 20:]).abs().max() > 0.01
+    # And the first token still matters at the last.
+    first = tokens.clone()
+    first[:, 0] = (first[:, 0] + 1) % 40
+    assert (model(first)[0][:, -1] - before[:, -1]).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_seeds_decide_every_weight_and_every_weight_learns(mixer):
+    one, same, other = a_model(mixer), a_model(mixer), Transformer(a_model(mixer).spec).initialise(2)
+    for (name, a), b, c in zip(one.named_parameters(), same.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b), name
+        assert a.ndim < 2 or not torch.equal(a, c), name
+    one(torch.randint(40, (2, 32)))[0].square().mean().backward()
+    for name, parameter in one.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_what_a_recurrence_adds_can_be_edited_and_heads_cannot(mixer):
+    model = a_model(mixer)
+    tokens = torch.randint(40, (2, 32), generator=torch.Generator().manual_seed(2))
+    site = "blocks.1.recurrence_out"
+    edited, captured = model(tokens, [Edit(site, 0.0)], capture=[site, "resid_post", "blocks.1.resid_pre"])
+    assert not captured[site].any()
+    assert torch.equal(captured["resid_post"], captured["blocks.1.resid_pre"])
+    with pytest.raises(ValueError, match="no site 'blocks.1.attn.pattern'.*blocks.1.recurrence_out"):
+        model(tokens, [Edit("blocks.1.attn.pattern", 0.0, head=1)])
+
+
+def test_what_needs_attention_is_refused_without():
+    with pytest.raises(ValueError, match="clamps and smeared_keys need attention, not a gru"):
+        a_model("gru", smeared_keys=True)
+    with pytest.raises(ValueError, match="clamps and smeared_keys need attention, not a gated_linear"):
+        a_model("gated_linear", clamps=[ClampSpec(what="attend_previous", layer=0)])
+    with pytest.raises(ValueError, match="mixer must be one of attention, gru, gated_linear, not 'rnn'"):
+        a_model("rnn")
