@@ -222,3 +222,19 @@ def test_the_schemas_are_those_of_the_types():
     for name, text in schemas().items():
         assert (folder / name).read_text() == text, f"{name} is old: run `reinduce schemas`"
     assert {path.name for path in folder.iterdir()} == set(schemas())
+
+
+def test_tables_of_heads_are_not_read_of_models_without(project):
+    folder = project / "workflow" / "studies" / "review2026"
+    study = yaml.safe_load((folder / "study.yaml").read_text())
+    study["figures"]["no-attention"]["tables"] = ["scores", "attributions"]
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    claims = yaml.safe_load((folder / "claims.yaml").read_text())
+    claims[-1]["reads"] = {"ablations": ["$arm"]}
+    (folder / "claims.yaml").write_text(yaml.safe_dump(claims))
+    found = problems(project, studies=["olsson2022", "review2026"])
+    assert sorted(line.split("review2026: ")[-1].split(": ", 1)[-1] for line in found) == [
+        "reads.ablations: review2026/gated-linear2 has no attention heads, and so no ablations",
+        "review2026/gated-linear2 has no attention heads, and so no attributions",
+        "review2026/gru2 has no attention heads, and so no attributions",
+    ]
