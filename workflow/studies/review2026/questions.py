@@ -54,7 +54,7 @@ def draw_skill():
             values[name] = mine[mine.chosen == chosen].groupby("seed").value.mean()
         plots.strip(axes, values, WAYS)
         axes.axvline(0, color="#999999", linewidth=0.8)
-        axes.set(title=kind, xlabel="skill", xlim=(-0.1, 1.05))
+        axes.set(title=kind, xlabel="skill", xlim=(-0.4, 1.05))
 
 
 draw_skill()
