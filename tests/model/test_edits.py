@@ -115,6 +115,13 @@ REFUSED = {
         Edit("blocks.0.attn.z", torch.zeros(6, T, 9), head=1),
         r"shape \(6, 24, 9\) does not fit blocks.0.attn.z, head 1, which is \(6, 24, 8\)",
     ),
+    "no positions": (Edit("embed", 0.0, positions=[]), "'embed': no positions are chosen; there are 0 to 23"),
+    "no rows": (Edit("embed", 0.0, rows=slice(6, 9)), "'embed': rows 6:9 are none of 0 to 5"),
+    "list": (Edit("blocks.0.attn.z", [1.0, 2.0, 3.0], head=1), r"a value of shape \(3,\) does not fit blocks.0.attn.z"),
+    "more than is chosen": (
+        Edit("embed", torch.zeros(6, 2, 32), positions=[4]),
+        r"shape \(6, 2, 32\) does not fit embed, positions 4, which is \(6, 1, 32\)",
+    ),
     "batch": (Edit("embed", torch.zeros(4, T, 32)), r"shape \(4, 24, 32\) does not fit embed, which is \(6, 24, 32\)"),
 }
 
@@ -145,7 +152,32 @@ def test_edits_that_contradict_each_other_are_refused_before_anything_is_compute
         model(tokens, edits)
 
 
+LOST = {
+    "queries under a pattern": [Edit("blocks.0.attn.q", 0.0, head=1), Edit("blocks.0.attn.pattern", 0.1)],
+    "scores under a pattern": [Edit("blocks.0.attn.pattern", 0.1, 2), Edit("blocks.0.attn.scores", 1.0, 2, add=True)],
+    "a head under their sum": [Edit("blocks.1.attn.z", 0.0, head=3), Edit("blocks.1.attn_out", 0.0)],
+    "some rows": [
+        Edit("blocks.1.attn.head_out", 0.0, head=3, rows=slice(1, 3)),
+        Edit("blocks.1.attn_out", 0.0, rows=slice(0, 4)),
+    ],
+}
+
+
+@pytest.mark.parametrize("edits", LOST.values(), ids=LOST)
+def test_edits_of_which_nothing_would_be_left_are_refused_too(model, tokens, edits, monkeypatch):
+    monkeypatch.setattr(Transformer, "embed", lambda *args: pytest.fail("something was computed"))
+    with pytest.raises(ValueError, match="two edits contradict each other: put .* leaves nothing of what is done at"):
+        model(tokens, edits)
+
+
 AGREEING = {
+    "queries of another head": [Edit("blocks.0.attn.q", 0.0, head=1), Edit("blocks.0.attn.pattern", 0.1, head=2)],
+    "queries of another layer": [Edit("blocks.0.attn.q", 0.0), Edit("blocks.1.attn.pattern", 0.1)],
+    "queries that other positions use": [
+        Edit("blocks.0.attn.q", 0.0),
+        Edit("blocks.0.attn.pattern", 0.1, positions=slice(0, 4)),
+    ],
+    "a head under an addition": [Edit("blocks.1.attn.z", 0.0, head=3), Edit("blocks.1.attn_out", 1.0, add=True)],
     "other heads": [Edit("blocks.0.attn.z", 0.0, head=1), Edit("blocks.0.attn.z", 1.0, head=2)],
     "other layers": [Edit("blocks.0.attn.z", 0.0), Edit("blocks.1.attn.z", 1.0)],
     "other positions": [Edit("embed", 0.0, positions=slice(2, 8)), Edit("embed", 1.0, positions=[8])],

@@ -29,6 +29,9 @@ from reinduce.config.specs import ModelSpec
 HEAD_AXIS = {"q": 2, "k": 2, "v": 2, "z": 2, "head_out": 2, "scores": 1, "pattern": 1}
 """Kind of a site with heads → the axis that numbers them."""
 
+READ_ALONE_BY = {"pattern": ("q", "k", "scores"), "attn_out": ("z", "head_out")}
+"""Kind of a site → kinds of the same layer that are read for its sake alone."""
+
 
 def site_names(spec: ModelSpec) -> list[str]:
     """Every site of a model, in the order of the forward pass."""
@@ -121,7 +124,8 @@ def check_edits(
     and an input of `batch` sequences of `context` tokens, or for edits that contradict each other.
 
     A later edit contradicts an earlier one if it puts something where the earlier one put
-    or added something: the earlier would be lost.
+    or added something: the earlier would be lost. So would an edit at a site that is read by
+    one other alone, where that other is put whole (queries under a pattern).
     """
     known = site_names(spec)
     context = spec.context if context is None else context
@@ -130,6 +134,8 @@ def check_edits(
             raise ValueError(f"no site {name!r} in a model of {spec.layers} layers; there are: {', '.join(known)}")
     for edit in edits:
         _check_head(spec, edit)
+        if not range(batch)[edit.rows]:
+            raise ValueError(f"{edit.site!r}: rows {_told(edit.rows)} are none of 0 to {batch - 1}")
         _check_positions(edit, context)
         _check_value(edit, site_shape(spec, edit.site, batch, context))
     for j, later in enumerate(edits):
@@ -139,6 +145,13 @@ def check_edits(
                 raise ValueError(
                     f"two edits contradict each other: {first} {earlier}; then put {later}. "
                     "Each head, row and position of a site may be put once, and added to only after that"
+                )
+    for upper in edits:
+        for lower in edits:
+            if _lost_under(lower, upper, batch, context):
+                raise ValueError(
+                    f"two edits contradict each other: put {upper} leaves nothing of what is done at {lower}, "
+                    f"which is read by {upper.kind} alone. Leave out one of them"
                 )
 
 
@@ -158,13 +171,16 @@ def _check_positions(edit: Edit, context: int) -> None:
         if not range(context)[edit.positions]:
             raise ValueError(f"{edit.site!r}: positions {_told(edit.positions)} are none of 0 to {context - 1}")
     else:
+        if not len(edit.positions):
+            raise ValueError(f"{edit.site!r}: no positions are chosen; there are 0 to {context - 1}")
         outside = [position for position in edit.positions if not 0 <= position < context]
     if outside:
         raise ValueError(f"no position {outside[0]} at {edit.site!r}; positions are 0 to {context - 1}")
 
 
 def _check_value(edit: Edit, shape: tuple[int, ...]) -> None:
-    if not isinstance(edit.value, Tensor) or edit.value.ndim == 0:
+    value = torch.as_tensor(edit.value)
+    if value.ndim == 0:
         return
     selected = [len(range(shape[0])[edit.rows]), *shape[1:]]
     axis = _position_axis(edit.kind)
@@ -173,11 +189,11 @@ def _check_value(edit: Edit, shape: tuple[int, ...]) -> None:
     if edit.head is not None:
         del selected[HEAD_AXIS[edit.kind]]
     try:
-        torch.broadcast_shapes(_repeated_shape(edit.value.shape, selected), selected)
+        fits = list(torch.broadcast_shapes(_repeated_shape(value.shape, selected), selected)) == selected
     except RuntimeError:
-        raise ValueError(
-            f"a value of shape {tuple(edit.value.shape)} does not fit {edit}, which is {tuple(selected)}"
-        ) from None
+        fits = False
+    if not fits:
+        raise ValueError(f"a value of shape {tuple(value.shape)} does not fit {edit}, which is {tuple(selected)}")
 
 
 def _overlap(a: Edit, b: Edit, batch: int, context: int) -> bool:
@@ -187,6 +203,17 @@ def _overlap(a: Edit, b: Edit, batch: int, context: int) -> bool:
     rows = set(range(batch)[a.rows]).intersection(range(batch)[b.rows])
     places = [range(context)[e.positions] if isinstance(e.positions, slice) else e.positions for e in (a, b)]
     return bool(rows) and bool(set(places[0]).intersection(places[1]))
+
+
+def _lost_under(lower: Edit, upper: Edit, batch: int, context: int) -> bool:
+    """Whether nothing comes of an edit because the site that alone reads it is put, for the same heads and rows."""
+    if upper.add or lower.site.split(".attn")[0] != upper.site.split(".attn")[0]:
+        return False
+    if lower.kind not in READ_ALONE_BY.get(upper.kind, ()) or upper.head not in (None, lower.head):
+        return False
+    covered = set(range(batch)[lower.rows]) <= set(range(batch)[upper.rows])
+    places = range(context)[upper.positions] if isinstance(upper.positions, slice) else upper.positions
+    return covered and set(range(context)) <= set(places)
 
 
 def _position_axis(kind: str) -> int:
