@@ -93,6 +93,25 @@ def test_a_score_of_minus_infinity_is_never_attended_to(model, tokens):
     torch.testing.assert_close(pattern.sum(dim=-1), torch.ones(pattern.shape[:3]))
 
 
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [Edit("blocks.0.attn.pattern", torch.full((T, T), 0.1).tril(), 1)],
+        [Edit("blocks.0.attn.pattern", torch.rand(3, T, T), 1), Edit("blocks.0.attn.pattern", torch.eye(T), 3)],
+        [Edit("blocks.1.attn.scores", torch.randn(T, T), add=True), Edit("blocks.1.attn.scores", 2.0, 1, add=True)],
+        [Edit("blocks.1.attn.scores", 1.5, positions=[4, 9], add=True), Edit("blocks.1.attn.pattern", torch.eye(T), 0)],
+        [Edit("blocks.1.attn.scores", torch.randn(T), 2, positions=slice(3, 8), add=True)],
+    ],
+    ids=["one head", "two heads", "all scores", "scores and a head", "some scores"],
+)
+def test_what_needs_no_pattern_equals_what_forms_one(model, tokens, edits):
+    """Asking for a pattern makes the model form it."""
+    formed, _ = model(tokens, edits, capture=["blocks.0.attn.pattern", "blocks.1.attn.pattern"])
+    spared, _ = model(tokens, edits)
+    torch.testing.assert_close(spared, formed, atol=1e-5, rtol=1e-5)
+    assert (spared - model(tokens)[0]).abs().max() > 1e-3
+
+
 def test_gradients_reach_values_through_every_site(make_model, tokens):
     model = make_model(mlp_ratio=2.0)
     for name in site_names(model.spec):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from reinduce.config.specs import ClampSpec, ModelSpec
-from reinduce.model.recurrent import RECURRENCES, linear_recurrence
+from reinduce.model.recurrent import RECURRENCES, GatedLinear, LinearRecurrence, linear_recurrence
 from reinduce.model.sites import Edit
 from reinduce.model.transformer import Transformer
 
@@ -34,6 +34,33 @@ def test_doubling_makes_the_states_of_the_plain_loop():
         state = keep[:, t] * state + put[:, t]
         expected.append(state)
     assert torch.allclose(linear_recurrence(keep, put), torch.stack(expected, dim=1), atol=1e-12)
+
+
+def test_gradients_are_those_of_finite_differences():
+    generator = torch.Generator().manual_seed(0)
+    shape = {"generator": generator, "dtype": torch.float64}
+    keep, put = (torch.rand(2, 9, 3, **shape).requires_grad_() for _ in range(2))
+    assert torch.autograd.gradcheck(LinearRecurrence.apply, (keep, put))
+
+
+def test_the_gated_recurrence_is_its_formula():
+    """Token by token, with nothing but the definition."""
+    layer = GatedLinear(12)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in layer.parameters():
+            if weight.ndim > 1:
+                weight.copy_(torch.randn(weight.shape, generator=generator) * 0.4)
+        x = torch.randn(2, 7, 12, generator=generator)
+        seen, state, expected = torch.zeros(2, 4, len(layer.W_X)), 0, []
+        for t in range(7):
+            seen = torch.cat((seen[:, 1:], (x[:, t] @ layer.W_X.T)[:, None]), dim=1)
+            u = (seen * layer.W_conv.T).sum(dim=1)
+            gate = torch.sigmoid(u @ layer.W_A.T)
+            a = torch.exp(-8 * torch.nn.functional.softplus(layer.forgetting) * gate)
+            state = a * state + torch.sqrt(1 - a**2) * torch.sigmoid(u @ layer.W_I.T) * u
+            expected.append((torch.nn.functional.gelu(x[:, t] @ layer.W_G.T) * state) @ layer.W_O.T)
+        assert torch.allclose(layer(x), torch.stack(expected, dim=1), atol=1e-5)
 
 
 @pytest.mark.parametrize("mixer", MIXERS)

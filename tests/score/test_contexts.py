@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from reinduce.model.transformer import token_losses
-from reinduce.score.contexts import Contexts, context_scores, read_contexts, table_advantage, token_classes
+from reinduce.score.contexts import Contexts, context_scores, read_contexts, table_advantages, token_classes
 from reinduce.task.evaluation import copyable, read_examples
 
 
@@ -78,5 +78,5 @@ def test_swaps_tell_copying_from_inference(prepared, pairs, knows_table, copies)
 
 def test_a_model_that_knows_nothing_has_no_table_advantage(prepared, pairs):
     tokens, contexts = prepared
-    found, n = table_advantage(Oracle(contexts, False, False), tokens, contexts, pairs[0].late, 104)
+    [(found, n)] = table_advantages(Oracle(contexts, False, False), tokens, contexts, [pairs[0].late], 104)
     assert found == pytest.approx(0, abs=1e-9) and n > 50

@@ -55,13 +55,31 @@ class GatedLinear(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """What the layer adds to the residual stream [B T D]."""
-        x_BRT = F.linear(x_BTD, self.W_X).transpose(1, 2)
-        u_BRT = F.conv1d(F.pad(x_BRT, (CONVOLUTION - 1, 0)), self.W_conv[:, None], groups=x_BRT.shape[1])
-        u_BTR = u_BRT.transpose(1, 2)
+        T = x_BTD.shape[1]
+        x_BTR = F.pad(F.linear(x_BTD, self.W_X), (0, 0, CONVOLUTION - 1, 0))
+        # A sum over places, rather than a convolution, leaves channels side by side in memory.
+        u_BTR = sum(x_BTR[:, back : back + T] * self.W_conv[:, back] for back in range(CONVOLUTION))
         log_a_BTR = -SHARPNESS * F.softplus(self.forgetting) * torch.sigmoid(F.linear(u_BTR, self.W_A))
         put_BTR = torch.sqrt(-torch.expm1(2 * log_a_BTR)) * torch.sigmoid(F.linear(u_BTR, self.W_I)) * u_BTR
-        state_BTR = linear_recurrence(log_a_BTR.exp(), put_BTR)
+        state_BTR = LinearRecurrence.apply(log_a_BTR.exp(), put_BTR)
         return F.linear(F.gelu(F.linear(x_BTD, self.W_G)) * state_BTR, self.W_O)
+
+
+class LinearRecurrence(torch.autograd.Function):
+    """`linear_recurrence` with its gradient, which is a linear recurrence too, from the last token to the first."""
+
+    @staticmethod
+    def forward(ctx, keep_BTR: Tensor, put_BTR: Tensor) -> Tensor:
+        state_BTR = linear_recurrence(keep_BTR, put_BTR)
+        ctx.save_for_backward(keep_BTR, state_BTR)
+        return state_BTR
+
+    @staticmethod
+    def backward(ctx, gradient_BTR: Tensor) -> tuple[Tensor, Tensor]:
+        keep_BTR, state_BTR = ctx.saved_tensors
+        kept_after = F.pad(keep_BTR[:, 1:], (0, 0, 0, 1)).flip(1)
+        put_BTR = linear_recurrence(kept_after, gradient_BTR.flip(1)).flip(1)
+        return put_BTR * F.pad(state_BTR[:, :-1], (0, 0, 1, 0)), put_BTR
 
 
 def linear_recurrence(keep_BTR: Tensor, put_BTR: Tensor) -> Tensor:

@@ -89,6 +89,18 @@ class Edit:
         everything = self.head is None and self.rows == self.positions == slice(None)
         return everything and isinstance(self.value, Tensor) and not self.add
 
+    @property
+    def replaces_head(self) -> bool:
+        """Whether nothing is left of one head's activation."""
+        everything = self.head is not None and self.rows == self.positions == slice(None)
+        return everything and isinstance(self.value, Tensor) and not self.add
+
+    @property
+    def adds_alike(self) -> bool:
+        """Whether the same is added to every row."""
+        value, axes = torch.as_tensor(self.value), 4 if self.head is None else 3
+        return self.add and self.rows == slice(None) and (value.ndim < axes or value.shape[0] == 1)
+
     def apply(self, x: Tensor) -> Tensor:
         """The activation with this edit made; the input tensor is left as it was."""
         index: list = [self.rows] + [slice(None)] * (x.ndim - 1)

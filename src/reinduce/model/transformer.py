@@ -220,9 +220,18 @@ class Transformer(nn.Module):
             started(self.spec, f"{name}.{kind}", parts.get(kind), (B, T), edits, captured) if kind in needed else None
             for kind in "qkv"
         )
-        if wanted.isdisjoint((f"{name}.pattern", f"{name}.scores")):
-            z, lse = fused_attention(q, k, v, with_lse=f"{name}.lse" in wanted)
+        patterns = [edit for edit in edits if edit.site == f"{name}.pattern"]
+        scores = [edit for edit in edits if edit.site == f"{name}.scores"]
+        unseen = {f"{name}.pattern", f"{name}.scores"}.isdisjoint(captured or ())
+        if unseen and all(edit.replaces_head for edit in patterns) and all(edit.adds_alike for edit in scores):
+            # No pattern is formed: added scores go with the causal mask, and a head whose pattern
+            # is put says what that pattern makes of its values.
+            bias = self.added_scores(layer, (1, T), scores) if scores else None
+            z, lse = fused_attention(q, k, v, bias, with_lse=f"{name}.lse" in wanted)
             visit(f"{name}.lse", lse, (), captured)
+            for edit in patterns:
+                said_BTE = fitted(edit.value, (B, T, T)).to(v) @ v[:, :, edit.head]
+                z = Edit(f"{name}.z", said_BTE, edit.head).apply(z)
         else:
             z = weighted(self.pattern(layer, q, k, (B, T), edits, captured), v)
         z = visit(f"{name}.z", z, edits, captured)
@@ -256,30 +265,44 @@ class Transformer(nn.Module):
         future = torch.ones(size[1], size[1], dtype=torch.bool, device=scores.device).triu(1)
         return visit(f"{name}.pattern", scores.masked_fill(future, -math.inf).softmax(dim=-1), here, captured)
 
+    def added_scores(self, layer: int, size: tuple[int, int], edits: Sequence[Edit]) -> Tensor:
+        """What edits add to a layer's attention scores [1 H T T], minus infinity for the future; size: (1, T)."""
+        shape = site_shape(self.spec, f"blocks.{layer}.attn.scores", *size)
+        added = self.W_E.new_zeros(shape)
+        for edit in edits:
+            added = edit.apply(added)
+        future = torch.ones(shape[2:], dtype=torch.bool, device=added.device).triu(1)
+        return added.masked_fill(future, -math.inf)
+
     def unembed(self, x_BTD: Tensor) -> Tensor:
         """Logits [B T V] of the residual stream after the last block."""
         return F.linear(self.ln_final(x_BTD), self.W_U)
 
 
 def fused_attention(
-    q_BTHE: Tensor, k_BTHE: Tensor, v_BTHE: Tensor, with_lse: bool = False
+    q_BTHE: Tensor, k_BTHE: Tensor, v_BTHE: Tensor, bias_1HTT: Tensor | None = None, with_lse: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """Values weighted by causal attention [B T H E]; with it, if asked for, what scores are held against.
 
-    That is the logarithm of the sum of a query's exponentiated scores [B H T]: the weight of
-    a key is exp(score - lse), for any few keys, without the whole pattern.
+    A bias, which is added to the scores, brings the causal mask with it. The second result is
+    the logarithm of the sum of a query's exponentiated scores [B H T]: the weight of a key is
+    exp(score - lse), for any few keys, without the whole pattern.
     """
     parts = [part.transpose(1, 2) for part in (q_BTHE, k_BTHE, v_BTHE)]
-    if not with_lse:
-        return F.scaled_dot_product_attention(*parts, is_causal=True).transpose(1, 2), None
-    if q_BTHE.device.type == "cpu":
+    if with_lse and bias_1HTT is None and q_BTHE.device.type == "cpu":
         z, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*parts, 0.0, True)
         return z.transpose(1, 2), lse
+    z = F.scaled_dot_product_attention(*parts, attn_mask=bias_1HTT, is_causal=bias_1HTT is None).transpose(1, 2)
+    if not with_lse:
+        return z, None
     T = q_BTHE.shape[1]
-    future = torch.ones(T, T, dtype=torch.bool, device=q_BTHE.device).triu(1)
     scores = parts[0] @ parts[1].transpose(2, 3) / math.sqrt(q_BTHE.shape[-1])
-    lse = scores.masked_fill(future, -math.inf).logsumexp(dim=-1)
-    return F.scaled_dot_product_attention(*parts, is_causal=True).transpose(1, 2), lse
+    if bias_1HTT is None:
+        future = torch.ones(T, T, dtype=torch.bool, device=q_BTHE.device).triu(1)
+        scores = scores.masked_fill(future, -math.inf)
+    else:
+        scores = scores + bias_1HTT
+    return z, scores.logsumexp(dim=-1)
 
 
 def weighted(pattern_AHTT: Tensor, v_BTHE: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ along a document for other reasons too, and copyable ones get rarer surprises.
 Shape suffixes: B document, T token, T1 predicted token, K table, S successor, V vocabulary.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,9 +85,9 @@ def context_scores(
         change = (losses_BT1 - swapped)[:, low - 1 : high].double()
         for name, member in classes.items():
             made[f"swap_{name}:{donor}"] = change[member].mean().item(), int(member.sum())
-    for name, ends in (("early", pair.early), ("late", pair.late)):
-        made[f"table_advantage_{name}"] = table_advantage(model, tokens_BT, contexts, ends, cut)
-    return made
+    windows = (pair.early, pair.late)
+    advantages = table_advantages(model, tokens_BT, contexts, windows, cut)
+    return made | {f"table_advantage_{name}": found for name, found in zip(("early", "late"), advantages, strict=True)}
 
 
 def token_classes(tokens_BT: Tensor, contexts: Contexts, cut: int) -> dict[str, Tensor]:
@@ -110,21 +111,30 @@ def _same_bigram(tokens_BT: Tensor) -> Tensor:
     return found.tril(-1)
 
 
-def table_advantage(
-    model: Transformer, tokens_BT: Tensor, contexts: Contexts, ends: tuple[int, int], cut: int
-) -> tuple[float, int]:
-    """Mean over inferred tokens between two indices of the log-probability of the own table's
-    successors minus the mean of that of the other tables', in nats; and the number of tokens.
+def table_advantages(
+    model: Transformer, tokens_BT: Tensor, contexts: Contexts, windows: Sequence[tuple[int, int]], cut: int
+) -> list[tuple[float, int]]:
+    """Between two indices each: the mean over inferred tokens of the log-probability of the own
+    table's successors minus the mean of that of the other tables', in nats; and the number of tokens.
 
     Only after predecessors that are new to the document: what followed one before is of its
     table too, so that a model which copies would seem to know the table.
     """
-    low, high = ends
     seen = (tokens_BT[:, :, None] == tokens_BT[:, None, :]).tril(-1).any(dim=2)[:, :-1]
-    member = (token_classes(tokens_BT, contexts, cut)["inferred"] & ~seen)[:, low - 1 : high]
-    logits = torch.cat([model(part)[0][:, low - 1 : high] for part in tokens_BT.split(ROWS)])
-    log_probability_NV = logits[member].double().log_softmax(dim=-1)
-    predecessor_N = tokens_BT[:, low - 1 : high][member]
+    inferred = token_classes(tokens_BT, contexts, cut)["inferred"] & ~seen
+    at = [slice(low - 1, high) for low, high in windows]
+    parts = [[logits[:, where] for where in at] for logits in (model(part)[0] for part in tokens_BT.split(ROWS))]
+    logits_WBTV = [torch.cat(window) for window in zip(*parts, strict=True)]
+    return [
+        _advantage(logits, tokens_BT[:, where], inferred[:, where], contexts)
+        for logits, where in zip(logits_WBTV, at, strict=True)
+    ]
+
+
+def _advantage(logits_BTV: Tensor, tokens_BT: Tensor, member: Tensor, contexts: Contexts) -> tuple[float, int]:
+    """The table advantage after some tokens, of those that are members."""
+    log_probability_NV = logits_BTV[member].double().log_softmax(dim=-1)
+    predecessor_N = tokens_BT[member]
     own_N = contexts.table[:, None].expand(member.shape)[member]
     successors_NKS = contexts.tables_KVS[:, predecessor_N].transpose(0, 1)
     gathered = log_probability_NV[:, None].expand(-1, successors_NKS.shape[1], -1).gather(2, successors_NKS)

@@ -65,6 +65,9 @@ def draw():
 draw()
 
 # %% [markdown]
+# On the diagonal a head attends to a translation as to the words themselves. A head far above it matches translations
+# alone.
+#
 # ## What is lost without them
 #
 # In-context score at the end of training with sets of heads removed, all at once, attention kept as it was. A point
@@ -74,6 +77,7 @@ draw()
 # %% alt="In-context score intact, and without induction heads or as many random others, a point a seed"
 def draw_joint():
     ablations = read.of_runs("ablations", results, study, arms, metric="icl_score", edit="pattern_preserving")
+    ablations = ablations[ablations.chosen.isin(["random", "induction"])]
     values = {"intact": ablations.groupby("seed").baseline.mean()}
     for name, chosen in (("without random heads", "random"), ("without induction heads", "induction")):
         values[name] = ablations[ablations.chosen == chosen].groupby("seed").value.mean()

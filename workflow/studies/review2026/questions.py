@@ -48,7 +48,7 @@ WAYS = {"intact": "#222222", "without random heads": "#AAAAAA", "without inducti
 def draw_skill():
     figure, panels = plt.subplots(1, len(KINDS), figsize=(10, 2.3), sharex=True, sharey=True)
     for kind, axes in zip(KINDS, panels, strict=True):
-        mine = ablations[ablations.metric == f"skill:{kind}"]
+        mine = ablations[(ablations.metric == f"skill:{kind}") & ablations.chosen.isin(["random", "induction"])]
         values = {"intact": mine.groupby("seed").baseline.mean()}
         for name, chosen in (("without random heads", "random"), ("without induction heads", "induction")):
             values[name] = mine[mine.chosen == chosen].groupby("seed").value.mean()
