@@ -43,7 +43,8 @@ def prepare(tmp_path):
 
     def run(task: str, spec: dict, evaluation: dict | None = None, out: str = "data"):
         path = tmp_path / f"{task}.json"
-        path.write_text(json.dumps({"task": task, "spec": spec, "evaluation": EVALUATION | (evaluation or {})}))
+        sizes = {name: size for name, size in (EVALUATION | (evaluation or {})).items() if size is not None}
+        path.write_text(json.dumps({"task": task, "spec": spec, "evaluation": sizes}))
         return run_data(argparse.Namespace(task=path, out=tmp_path / out)), tmp_path / out
 
     return run

@@ -184,17 +184,19 @@ class TestWeights:
 
     def test_qk_trace_against_the_whole_term(self, make_model):
         model = make_model(layers=3)
-        previous = [torch.rand(4), torch.rand(4), torch.rand(4)]
+        generator = torch.Generator().manual_seed(0)
+        previous = [torch.rand(4, generator=generator) for _ in range(3)]
         read = torch.nn.functional.layer_norm(model.W_E, (32,))
         W_Q, W_K, _, _ = head_weights(model, 2)
         for head, value in enumerate(qk_trace(model, 2, previous)):
-            total = 0.0
+            terms = []
             for earlier in (0, 1):
                 _, _, W_V, W_O = head_weights(model, earlier)
                 for k in range(4):
                     term = read @ W_Q[head].T @ W_K[head] @ W_O[k] @ W_V[k] @ read.T
-                    total += previous[earlier][k].item() * term.trace().item()
-            assert value.item() == pytest.approx(total, rel=1e-3)
+                    terms.append(previous[earlier][k].item() * term.trace().item())
+            # Terms of either sign may all but cancel: the tolerance is that of their sizes.
+            assert value.item() == pytest.approx(sum(terms), abs=1e-4 * sum(map(abs, terms)))
 
     def test_random_heads_copy_at_chance(self, make_model, repeated):
         model = make_model(vocabulary=VOCABULARY, context=101, d_model=64)

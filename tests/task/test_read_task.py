@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from reinduce.task import TASKS, phrases, read_task, source_text, suite, synonyms, topics
+from reinduce.task import TASKS, exemplars, phrases, read_task, source_text, suite, synonyms, topics
 
 VALUES = {
     "task": "phrases",
@@ -34,7 +34,7 @@ def write(tmp_path):
 
 
 def test_tasks_offer_the_same_names():
-    assert list(TASKS.values()) == [phrases, synonyms, topics, suite, source_text]
+    assert list(TASKS.values()) == [phrases, synonyms, topics, suite, exemplars, source_text]
     for task in TASKS.values():
         assert {"vocabulary", "context"} <= set(task.Spec.__dataclass_fields__)
         assert callable(task.Stream.batch)
@@ -55,7 +55,7 @@ def test_lists_of_packages_become_a_specification(write):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": "speech"}, "no task 'speech'; there are: phrases, synonyms, topics, suite, source_text"),
+        ({"task": "speech"}, "no task 'speech'; there are: phrases, synonyms, topics, suite, exemplars, source_text"),
         ({"extra": 1}, "a task has evaluation, spec, task, not evaluation, extra, spec, task"),
         ({"spec__words": 3}, "PhrasesSpec: unknown words; expected vocabulary, context"),
         ({"spec": {"vocabulary": 128}}, "PhrasesSpec: .*missing.*'context'"),

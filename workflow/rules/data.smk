@@ -6,7 +6,7 @@ Output: results/data/<task>/{heldout,repeated,random}.parquet; source_text also
 contexts.parquet, suite answers.parquet.
 """
 
-for task in ("phrases", "synonyms", "topics", "suite"):
+for task in ("phrases", "synonyms", "topics", "suite", "exemplars"):
 
     rule:
         name:

@@ -1,8 +1,8 @@
 """Checkpoints become measures: one job scores all checkpoints of a seed.
 
 Required: a run's checkpoints, the frozen evaluation sets, measure.json.
-Output: score/step*.parquet (a target each), index_losses, token_losses, trajectories;
-and, for all runs of a study on a task, the joint components of their losses.
+Output: score/step*.parquet (a target each), trajectories, for language index_losses and
+token_losses; and, for all runs of a study on a task, the joint components of their losses.
 """
 
 for name, run in resolved.runs.items():
@@ -18,10 +18,7 @@ for name, run in resolved.runs.items():
             checkpoints=layout.checkpoint_files(folder, run.arm),
             sources=sources("reinduce.score.command"),
         output:
-            layout.score_files(folder, run.arm),
-            windows=folder / "score/trajectories.parquet",
-            by_index=folder / "score/index_losses.parquet",
-            by_token=folder / "score/token_losses.parquet",
+            layout.score_outputs(folder, run.arm),
         log:
             f"{R}/logs/score/{name}/seed{{seed}}.log",
         benchmark:
@@ -35,7 +32,7 @@ for name, run in resolved.runs.items():
         params:
             data=lambda w, input: Path(input.data[0]).parent,
             checkpoints=lambda w, input: Path(input.checkpoints[0]).parent,
-            out=subpath(output.windows, parent=True),
+            out=subpath(output[0], parent=True),
         message:
             f"score: {name} seed {{wildcards.seed}}"
         shell:

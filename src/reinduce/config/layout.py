@@ -24,11 +24,14 @@ RUN_TABLES = {
 }
 """Table → its file in a seed's folder. `scores` has one file a checkpoint instead."""
 
-TABLES_OF_HEADS = ("ablations", "attributions")
+OF_HEADS = ("ablations", "attributions")
 """Tables that only runs with attention heads have."""
 
 SERIES_TABLES = {"loss_components": ".parquet", "series_trajectories": ".trajectories.parquet"}
 """Table of all runs of a task → ending of its file. Rows of series_trajectories are trajectories."""
+
+OF_LANGUAGE = ("index_losses", "token_losses", "ablations", "attributions", *SERIES_TABLES)
+"""Tables that only runs on tasks of language have."""
 
 TABLES = (*RUN_TABLES, "scores", *SERIES_TABLES)
 """What claims may read."""
@@ -37,11 +40,13 @@ DRAWN = ("scores", "index_losses", "trajectories", "ablations", "attributions", 
 """What figures are drawn from, unless they ask for less."""
 
 FROZEN_SETS = ("heldout.parquet", "repeated.parquet", "random.parquet")
+EXEMPLAR_SETS = ("trained.parquet", "relabelled.parquet", "new_classes.parquet")
 TASK_FILES = {
     "source_text": ("tokenizer.json", "train.bin", "sources.parquet"),
     "synonyms": ("translated.parquet",),
     "topics": ("contexts.parquet",),
     "suite": ("answers.parquet",),
+    "exemplars": ("features.safetensors",),
 }
 """Task → its files beside the frozen sets."""
 
@@ -65,6 +70,22 @@ def checkpoint_files(folder: Path, arm: ArmSpec) -> list[Path]:
 def score_files(folder: Path, arm: ArmSpec) -> list[Path]:
     """Every checkpoint's scores in a seed's folder, ascending."""
     return [folder / "score" / f"{checkpoint_name(step)}.parquet" for step in checkpoint_steps(arm)]
+
+
+def why_without(table: str, arm: ArmSpec) -> str | None:
+    """Why an arm's runs have no such table; None where they have."""
+    if table in OF_HEADS and not arm.model.has_heads:
+        return "has no attention heads"
+    if table in OF_LANGUAGE and arm.model.features:
+        return "is not trained on language"
+    return None
+
+
+def score_outputs(folder: Path, arm: ArmSpec) -> list[Path]:
+    """All files that scoring a seed makes."""
+    tables = ("trajectories", "index_losses", "token_losses")
+    found = [folder / RUN_TABLES[table] for table in tables if why_without(table, arm) is None]
+    return [*score_files(folder, arm), *found]
 
 
 def run_table_files(table: str, folder: Path, arm: ArmSpec) -> list[Path]:
@@ -95,7 +116,8 @@ def series_file(results: Path | str, table: str, name: str) -> Path:
 
 def data_files(results: Path | str, task: str) -> list[Path]:
     """A task's data, file by file."""
-    return [Path(results, "data", task, name) for name in FROZEN_SETS + TASK_FILES.get(task, ())]
+    frozen = EXEMPLAR_SETS if task == "exemplars" else FROZEN_SETS
+    return [Path(results, "data", task, name) for name in frozen + TASK_FILES.get(task, ())]
 
 
 def bound_reads(reads: Mapping[str, list[str]], study: str, bindings: Mapping) -> dict[str, list[str]]:

@@ -14,10 +14,11 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from reinduce.config import yaml
-from reinduce.config.layout import SERIES_TABLES, TABLES, TABLES_OF_HEADS, bound_reads, checkpoint_steps
+from reinduce.config.layout import SERIES_TABLES, TABLES, bound_reads, checkpoint_steps, why_without
 from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, ModelSpec, TrainSpec, to_json
-from reinduce.config.tree import Arm, Budget, Claim, Config, Replacement, Scale, Study, StudySize, TaskSize
-from reinduce.task import TASKS, Task
+from reinduce.config.tree import Arm, Budget, Claim, Config, Replacement, Scale, Study, StudySize
+from reinduce.task import TASKS, Task, evaluation_kind
+from reinduce.task.evaluation import EvaluationSpec
 from reinduce.trace.files import write_text
 
 
@@ -125,17 +126,19 @@ def _check_reads(resolved: Resolved, key: str, problems: list[str]) -> None:
         for study, arms in (figure.reads or {key: list(resolved.studies[key].arms)}).items():
             if study in resolved.studies:
                 _unknown(arms, resolved.studies[study].arms, f"{where}.{study}", problems)
-            _without_heads(resolved, figure.tables, [f"{study}/{arm}" for arm in arms], f"{where}.{study}", problems)
+            _without(resolved, figure.tables, [f"{study}/{arm}" for arm in arms], f"{where}.{study}", problems)
 
 
-def _without_heads(
-    resolved: Resolved, tables: Iterable[str], arms: Iterable[str], where: str, problems: list[str]
-) -> None:
-    """Notes the arms that have no heads, if a table of heads is read of them."""
-    wanted = [table for table in tables if table in TABLES_OF_HEADS]
+def _without(resolved: Resolved, tables: Iterable[str], arms: Iterable[str], where: str, problems: list[str]) -> None:
+    """Notes the arms that do not have a table which is read of them."""
     for name in arms:
-        if wanted and name in resolved.runs and not resolved.runs[name].arm.model.has_heads:
-            problems.append(f"{where}: {name} has no attention heads, and so no {' or '.join(wanted)}")
+        arm = resolved.runs[name].arm if name in resolved.runs else None
+        reasons: dict[str, list[str]] = {}
+        for table in tables:
+            reason = why_without(table, arm) if arm is not None else None
+            if reason:
+                reasons.setdefault(reason, []).append(table)
+        problems += [f"{where}: {name} {why}, and so no {' or '.join(lacking)}" for why, lacking in reasons.items()]
 
 
 def _add_runs(resolved: Resolved, key: str, study: Study, scale: Scale, root: Path, problems: list[str]) -> None:
@@ -167,9 +170,11 @@ def _add_run(resolved: Resolved, name: str, arm: Arm, size: StudySize, task: Tas
         f"config.yaml overrides.{key}.{arm_name}": resolved.config.overrides.get(key, {}).get(arm_name, Replacement()),
     }
     # Where the task itself is wrong, an arm's own settings are checked all the same.
-    shared = (
-        {"vocabulary": task.spec.vocabulary, "context": task.spec.context} if task else {"vocabulary": 2, "context": 2}
-    )
+    shared = {"vocabulary": 2, "context": 2}
+    if task is not None:
+        shared = {
+            name: getattr(task.spec, name) for name in (*shared, "features", "exemplars") if hasattr(task.spec, name)
+        }
     specs = {}
     for part, kind, fixed in (("model", ModelSpec, shared), ("train", TrainSpec, {})):
         origin = {f: f"{where}.{part}" for where, layer in layers.items() for f in getattr(layer, part)}
@@ -195,15 +200,17 @@ def _task(resolved: Resolved, name: str, scale: Scale, root: Path, problems: lis
         replaced, f"config.yaml tasks.{name}"
     )
     spec = _validated(TASKS[name].Spec, size.spec | replaced, f"task {name}", problems, origin)
+    evaluation = _validated(evaluation_kind(name), size.evaluation, f"{where}: tasks.{name}.evaluation", problems)
     resolved.tasks.setdefault(name, {})
-    if spec is None:
+    if spec is None or evaluation is None:
         return None
     path = getattr(spec, "path", "")
     if path and not (root / path).exists():
         problems.append(f"task {name}: path: there is no {path!r}; give a path that exists (set in {origin['path']})")
-    problems += _beyond(resolved, size, spec.context, where, name)
+    if isinstance(evaluation, EvaluationSpec):
+        problems += _beyond(resolved, evaluation, spec.context, where, name)
     try:
-        task = Task(name=name, spec=spec, evaluation=size.evaluation)
+        task = Task(name=name, spec=spec, evaluation=evaluation)
     except ValueError as error:
         problems.append(f"task {name}: {error}")
         return None
@@ -213,7 +220,7 @@ def _task(resolved: Resolved, name: str, scale: Scale, root: Path, problems: lis
     return task
 
 
-def _beyond(resolved: Resolved, size: TaskSize, context: int, where: str, task: str) -> list[str]:
+def _beyond(resolved: Resolved, evaluation: EvaluationSpec, context: int, where: str, task: str) -> list[str]:
     """Measurements that want more tokens or examples than the task has."""
     ranges = [(f"pairs: {pair.name}", (*pair.early, *pair.late)) for pair in resolved.measure.pairs]
     ranges.append(("derivative", resolved.measure.derivative))
@@ -222,10 +229,10 @@ def _beyond(resolved: Resolved, size: TaskSize, context: int, where: str, task: 
         for what, indices in ranges
         if max(indices) >= context
     ]
-    if resolved.ablate.examples > size.evaluation.heldout_examples:
+    if resolved.ablate.examples > evaluation.heldout_examples:
         found.append(
             f"{where}: ablate.examples is {resolved.ablate.examples}, but task {task} has only "
-            f"{size.evaluation.heldout_examples} held-out examples"
+            f"{evaluation.heldout_examples} held-out examples"
         )
     return found
 
@@ -264,7 +271,7 @@ def _seeds_read(resolved: Resolved, key: str, claim: Claim, where: str, problems
             _unknown(names, read, f"{where}: reads.{table}", problems)
             # An arm whose own settings are wrong has been told of already.
             arms = [arm for name in names for arm in read.get(name, []) if arm in resolved.runs]
-            _without_heads(resolved, [table], arms, f"{where}: reads.{table}", problems)
+            _without(resolved, [table], arms, f"{where}: reads.{table}", problems)
             seeds |= {arm: resolved.runs[arm].seeds for arm in arms}
     return seeds
 

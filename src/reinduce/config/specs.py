@@ -16,6 +16,7 @@ STRICT = {"extra": "forbid", "use_attribute_docstrings": True}
 
 POSITIONS = ("shortformer", "rotary", "learned", "none")
 MIXERS = ("attention", "gru", "gated_linear")
+INITIAL = ("depth_scaled", "plain")
 
 
 def require(ok: bool, message: str) -> None:
@@ -28,7 +29,13 @@ CLAMPS = {
     "keys_read_embedding": "keys of the layer are made of the token embedding, not of what earlier layers wrote",
     "attend_previous": "the layer's heads attend to the previous token, whatever their queries and keys",
     "never_attend_previous": "the layer's heads may attend to any token but the previous one",
+    "silence": "the layer's heads say nothing",
+    "layer_one": "the layer matches what a perfect previous-token layer would give it, and reads the embedding",
+    "match": "the query attends to the label of its own class (exemplars), by `strength`, and else to the other one",
+    "copy": "the logits of the two labels are the head's scores for them (exemplars)",
 }
+OF_EXEMPLARS = ("layer_one", "match", "copy")
+"""Clamps that know where exemplars and labels stand."""
 """Edits that hold through training and ever after: name → what it does. Made in `model.clamps`."""
 
 
@@ -39,14 +46,24 @@ class ClampSpec:
     __pydantic_config__ = STRICT
 
     what: str
-    """keys_read_embedding, attend_previous, never_attend_previous."""
+    """keys_read_embedding, attend_previous, never_attend_previous, silence, layer_one, match, copy."""
     layer: int
     """The layer, from 0 on."""
     head: int | None = None
     """One head; null: all of the layer."""
+    but: int | None = None
+    """silence: all heads of the layer but this one."""
+    strength: float = 1.0
+    """match: weight of the right label; the wrong one gets the rest."""
 
     def __post_init__(self) -> None:
         require(self.what in CLAMPS, f"what must be one of {', '.join(CLAMPS)}, not {self.what!r}")
+        require(self.but is None or self.what == "silence", f"but belongs to silence, not to {self.what}")
+        require(self.but is None or self.head is None, "silence takes head or but, not both")
+        require(0 <= self.strength <= 1, f"strength must lie between 0 and 1, not {self.strength}")
+        require(self.strength == 1 or self.what == "match", f"strength belongs to match, not to {self.what}")
+        require(self.what != "copy" or self.head is not None, "copy needs a head: one head's scores become the logits")
+        require(self.what != "layer_one" or self.head is None, "layer_one is of all heads of the layer; leave out head")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +82,14 @@ class ModelSpec:
     """Number of token ids, the start token (id 0) included."""
     context: int
     """Tokens in a sequence, the start token included."""
+    features: int = 0
+    """Width of the frozen vectors that token ids from `vocabulary` on stand for; 0: there are none."""
+    exemplars: int = 1
+    """How many of these token ids in a row are of one class."""
+    unembedding_bias: bool = False
+    """Whether logits have a bias."""
+    initial: str = "depth_scaled"
+    """depth_scaled (matrices that write to the stream start smaller the deeper the model), plain (all alike)."""
     mlp_ratio: float = 0.0
     """Width of the MLP's hidden layer over d_model; 0 leaves the MLP out."""
     mixer: str = "attention"
@@ -86,6 +111,8 @@ class ModelSpec:
             f"heads must divide d_model: {self.heads} heads do not divide a width of {self.d_model}",
         )
         require(self.mlp_ratio >= 0, f"mlp_ratio must be 0 or more, not {self.mlp_ratio}")
+        require(self.features >= 0, f"features must be 0 or more, not {self.features}")
+        require(self.initial in INITIAL, f"initial must be one of {', '.join(INITIAL)}, not {self.initial!r}")
         require(self.mixer in MIXERS, f"mixer must be one of {', '.join(MIXERS)}, not {self.mixer!r}")
         require(
             self.has_heads or not (self.clamps or self.smeared_keys),
@@ -98,12 +125,16 @@ class ModelSpec:
         )
         for clamp in self.clamps:
             require(
-                0 <= clamp.layer < self.layers, f"clamps: no layer {clamp.layer}; layers are 0 to {self.layers - 1}"
+                clamp.what not in OF_EXEMPLARS or (self.features > 0 and self.context == 5),
+                f"clamps: {clamp.what} is for models that read five tokens, exemplars and labels in turn",
             )
             require(
-                clamp.head is None or 0 <= clamp.head < self.heads,
-                f"clamps: no head {clamp.head}; heads are 0 to {self.heads - 1}",
+                0 <= clamp.layer < self.layers, f"clamps: no layer {clamp.layer}; layers are 0 to {self.layers - 1}"
             )
+            for head in (clamp.head, clamp.but):
+                require(
+                    head is None or 0 <= head < self.heads, f"clamps: no head {head}; heads are 0 to {self.heads - 1}"
+                )
 
     @property
     def has_heads(self) -> bool:

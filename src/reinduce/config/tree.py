@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reinduce.config.layout import DRAWN
 from reinduce.config.specs import AblateSpec, MeasureSpec
-from reinduce.task.evaluation import EvaluationSpec
 
 # Names become files, rules and wildcards.
 STUDY = "[a-z0-9_]+"
@@ -56,7 +55,7 @@ class TaskSize(Strict):
 
     spec: dict[str, Any]
     """Fields of the task's distribution."""
-    evaluation: EvaluationSpec
+    evaluation: dict[str, Any]
     """Sizes of its frozen evaluation sets."""
 
 

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from reinduce.data import phrases, source_text, suite, synonyms, topics
+from reinduce.data import exemplars, phrases, source_text, suite, synonyms, topics
 from reinduce.task import read_task
 from reinduce.trace.files import write_text
 from reinduce.trace.manifest import Made
@@ -14,6 +14,7 @@ PREPARE = {
     "synonyms": synonyms.prepare,
     "topics": topics.prepare,
     "suite": suite.prepare,
+    "exemplars": exemplars.prepare,
     "source_text": source_text.prepare,
 }
 

@@ -1,11 +1,13 @@
 """Edits that are part of a model: they hold in training, with gradients, and in every measurement.
 
-Each maker gives the edit of one clamp on one batch of tokens. What each does stands in
-`config.specs.CLAMPS`, where the configuration is checked against it.
+Each maker gives the edits of one clamp on one batch of tokens; those of the clamps before it
+hold in whatever passes it makes. What each does stands in `config.specs.CLAMPS`, where the
+configuration is checked against it. Values that depend on the model's weights stay part of
+the graph, so that gradients reach what is not clamped.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,33 +16,90 @@ from torch import Tensor
 from reinduce.config.specs import ClampSpec
 from reinduce.model.patterns import previous_token_pattern
 from reinduce.model.sites import Edit
+from reinduce.task.exemplars import LABELS, QUERY, right_label
 
 if TYPE_CHECKING:
     from reinduce.model.transformer import Transformer
 
+NEVER = -1e9
+"""Logit of a label that is not in the context."""
 
-def keys_read_embedding(model: "Transformer", tokens_BT: Tensor, clamp: ClampSpec) -> Edit:
+
+def keys_read_embedding(
+    model: "Transformer", tokens_BT: Tensor, clamp: ClampSpec, before: Sequence[Edit]
+) -> list[Edit]:
     """No K-composition: queries and values still read the whole stream. Gradients reach the embedding."""
     block = model.blocks[clamp.layer]
     k_BTHE = block.attn.project("k", block.ln1(model.embed(tokens_BT)))
-    return Edit(f"blocks.{clamp.layer}.attn.k", k_BTHE if clamp.head is None else k_BTHE[:, :, clamp.head], clamp.head)
+    value = k_BTHE if clamp.head is None else k_BTHE[:, :, clamp.head]
+    return [Edit(f"blocks.{clamp.layer}.attn.k", value, clamp.head)]
 
 
-def attend_previous(model: "Transformer", tokens_BT: Tensor, clamp: ClampSpec) -> Edit:
+def attend_previous(model: "Transformer", tokens_BT: Tensor, clamp: ClampSpec, before: Sequence[Edit]) -> list[Edit]:
     """A previous-token head from the first step on (Singh et al. 2024 call it PT-attend)."""
     pattern_TT = previous_token_pattern(tokens_BT.shape[1]).to(tokens_BT.device)
     # All heads: a pattern of full shape spares the model its own.
     pattern = pattern_TT.expand(1, model.spec.heads, -1, -1) if clamp.head is None else pattern_TT
-    return Edit(f"blocks.{clamp.layer}.attn.pattern", pattern, clamp.head)
+    return [Edit(f"blocks.{clamp.layer}.attn.pattern", pattern, clamp.head)]
 
 
-def never_attend_previous(model: "Transformer", tokens_BT: Tensor, clamp: ClampSpec) -> Edit:
+def never_attend_previous(
+    model: "Transformer", tokens_BT: Tensor, clamp: ClampSpec, before: Sequence[Edit]
+) -> list[Edit]:
     """No previous-token head: the score of the previous token is minus infinity."""
     T = tokens_BT.shape[1]
     forbidden_TT = torch.diag(torch.full((T - 1,), -math.inf, device=tokens_BT.device), -1)
-    return Edit(f"blocks.{clamp.layer}.attn.scores", forbidden_TT, clamp.head, add=True)
+    return [Edit(f"blocks.{clamp.layer}.attn.scores", forbidden_TT, clamp.head, add=True)]
 
 
-MAKERS: dict[str, Callable[["Transformer", Tensor, ClampSpec], Edit]] = {
-    maker.__name__: maker for maker in (keys_read_embedding, attend_previous, never_attend_previous)
+def silence(model: "Transformer", tokens_BT: Tensor, clamp: ClampSpec, before: Sequence[Edit]) -> list[Edit]:
+    """Heads that are not there, from the first step on."""
+    name = f"blocks.{clamp.layer}.attn.z"
+    if clamp.but is None:
+        return [Edit(name, 0.0, clamp.head)]
+    return [Edit(name, 0.0, head) for head in range(model.spec.heads) if head != clamp.but]
+
+
+def layer_one(model: "Transformer", tokens_BT: Tensor, clamp: ClampSpec, before: Sequence[Edit]) -> list[Edit]:
+    """A perfect previous-token layer below: scores are those of labels that know their exemplar.
+
+    In a first pass each token but the query reads as the one before it, and the layer's scores
+    are taken; in the second it reads the embedding as it is, under these scores (Singh et al.
+    2024, appendix on clamps). All lower layers are bypassed.
+    """
+    name = f"blocks.{clamp.layer}"
+    x_BTD = model.embed(tokens_BT)
+    shifted_BTD = torch.cat((x_BTD[:, :1], x_BTD[:, : QUERY - 1], x_BTD[:, QUERY:]), dim=1)
+    block = model.blocks[clamp.layer]
+    scores_BHTT = block.attn.scores(*(block.attn.project(kind, block.ln1(shifted_BTD)) for kind in "qk"))
+    return [Edit(f"{name}.resid_pre", x_BTD), Edit(f"{name}.attn.scores", scores_BHTT)]
+
+
+def match(model: "Transformer", tokens_BT: Tensor, clamp: ClampSpec, before: Sequence[Edit]) -> list[Edit]:
+    """A perfect (or imperfect, or contrary) match: the query's attention is given."""
+    right_B1 = right_label(tokens_BT, model.spec.vocabulary, model.spec.exemplars)[:, None]
+    row_BT = torch.zeros(tokens_BT.shape, device=tokens_BT.device)
+    row_BT = row_BT.scatter(1, right_B1, clamp.strength).scatter(1, sum(LABELS) - right_B1, 1 - clamp.strength)
+    heads = range(model.spec.heads) if clamp.head is None else (clamp.head,)
+    name = f"blocks.{clamp.layer}.attn.pattern"
+    return [Edit(name, row_BT[:, None], head, positions=[QUERY]) for head in heads]
+
+
+def copy(model: "Transformer", tokens_BT: Tensor, clamp: ClampSpec, before: Sequence[Edit]) -> list[Edit]:
+    """A perfect copy: what the head's scores say of the two labels are their logits."""
+    name = f"blocks.{clamp.layer}.attn.scores"
+    captured = {name: None}
+    x_BTD = model.embed(tokens_BT, before)
+    for layer in range(clamp.layer + 1):
+        x_BTD = model.block(layer, x_BTD, before, captured)
+    scores_B2 = captured[name][:, clamp.head, QUERY, list(LABELS)]
+    logits_BV = torch.full((len(tokens_BT), model.spec.vocabulary), NEVER, device=tokens_BT.device)
+    logits_BV = logits_BV.scatter(1, tokens_BT[:, list(LABELS)], scores_B2)
+    return [Edit("logits", logits_BV[:, None].expand(-1, tokens_BT.shape[1], -1))]
+
+
+Maker = Callable[["Transformer", Tensor, ClampSpec, Sequence[Edit]], list[Edit]]
+MAKERS: dict[str, Maker] = {
+    maker.__name__: maker
+    for maker in (keys_read_embedding, attend_previous, never_attend_previous, silence, layer_one, match, copy)
 }

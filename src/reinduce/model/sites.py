@@ -16,6 +16,7 @@ vocabulary. Shapes use B batch, T position, H head, D model width, E head width.
 | `blocks.L.recurrence_out` | B T D | what a recurrence adds (models without attention, in place of all above) |
 | `blocks.L.mlp_out` | B T D | the MLP's addition (models with an MLP only) |
 | `resid_post` | B T D | residual stream after the last block |
+| `logits` | B T V | logits of the next token |
 """
 
 from collections.abc import Iterable, Sequence
@@ -44,7 +45,7 @@ def site_names(spec: ModelSpec) -> list[str]:
         names.append(f"{block}.attn_out" if spec.has_heads else f"{block}.recurrence_out")
         if spec.mlp_ratio:
             names.append(f"{block}.mlp_out")
-    return [*names, "resid_post"]
+    return [*names, "resid_post", "logits"]
 
 
 def site_shape(spec: ModelSpec, site: str, batch: int, context: int) -> tuple[int, ...]:
@@ -54,7 +55,7 @@ def site_shape(spec: ModelSpec, site: str, batch: int, context: int) -> tuple[in
         return batch, spec.heads, context, context
     if kind in HEAD_AXIS:
         return batch, context, spec.heads, spec.d_model if kind == "head_out" else spec.d_head
-    return batch, context, spec.d_model
+    return batch, context, spec.vocabulary if kind == "logits" else spec.d_model
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,9 @@ class Edit:
         return everything and isinstance(self.value, Tensor) and not self.add
 
     @property
-    def replaces_head(self) -> bool:
-        """Whether nothing is left of one head's activation."""
-        everything = self.head is not None and self.rows == self.positions == slice(None)
-        return everything and isinstance(self.value, Tensor) and not self.add
+    def puts_of_head(self) -> bool:
+        """Whether something is put for one head, in all rows."""
+        return self.head is not None and self.rows == slice(None) and isinstance(self.value, Tensor) and not self.add
 
     @property
     def adds_alike(self) -> bool:
@@ -197,7 +197,7 @@ def _check_value(edit: Edit, shape: tuple[int, ...]) -> None:
     selected = [len(range(shape[0])[edit.rows]), *shape[1:]]
     axis = _position_axis(edit.kind)
     chosen = edit.positions
-    selected[axis] = len(range(shape[axis])[chosen]) if isinstance(chosen, slice) else len(chosen)
+    selected[axis] = how_many(chosen, shape[axis])
     if edit.head is not None:
         del selected[HEAD_AXIS[edit.kind]]
     try:
@@ -226,6 +226,11 @@ def _lost_under(lower: Edit, upper: Edit, batch: int, context: int) -> bool:
     covered = set(range(batch)[lower.rows]) <= set(range(batch)[upper.rows])
     places = range(context)[upper.positions] if isinstance(upper.positions, slice) else upper.positions
     return covered and set(range(context)) <= set(places)
+
+
+def how_many(positions: slice | Sequence[int], context: int) -> int:
+    """How many positions of a context are chosen."""
+    return len(range(context)[positions]) if isinstance(positions, slice) else len(positions)
 
 
 def _position_axis(kind: str) -> int:

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from reinduce.config.specs import ModelSpec
 from reinduce.model.clamps import MAKERS
 from reinduce.model.recurrent import RECURRENCES
-from reinduce.model.sites import Edit, check_edits, fitted, site_shape
+from reinduce.model.sites import Edit, check_edits, fitted, how_many, site_shape
+
+SHORT = 8
+"""Tokens up to which attention is made element by element."""
 
 
 def sinusoids(context: int, width: int) -> Tensor:
@@ -121,23 +124,43 @@ class Transformer(nn.Module):
         super().__init__()
         self.spec = spec
         self.W_E = nn.Parameter(torch.empty(spec.vocabulary, spec.d_model))
+        if spec.features:
+            # Not part of a checkpoint: they lie with the task's data, and `give_features` brings them.
+            self.register_buffer("features_NF", torch.empty(0, spec.features), persistent=False)
+            self.W_F = nn.Parameter(torch.empty(spec.d_model, spec.features))
+            self.b_F = nn.Parameter(torch.zeros(spec.d_model))
         if spec.positions == "learned":
             self.W_pos = nn.Parameter(torch.empty(spec.context, spec.d_model))
         self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.layers))
         self.ln_final = nn.LayerNorm(spec.d_model) if spec.layer_norm else nn.Identity()
         self.W_U = nn.Parameter(torch.empty(spec.vocabulary, spec.d_model))
+        if spec.unembedding_bias:
+            self.b_U = nn.Parameter(torch.zeros(spec.vocabulary))
+
+    def give_features(self, features_NF: Tensor) -> "Transformer":
+        """Say which vectors the token ids from `vocabulary` on stand for [N F]; returns the model.
+
+        Raises ValueError for vectors of another width.
+        """
+        if features_NF.ndim != 2 or features_NF.shape[1] != self.spec.features:
+            raise ValueError(f"features of shape {tuple(features_NF.shape)}, the model wants [N, {self.spec.features}]")
+        self.features_NF = features_NF.to(self.W_F)
+        return self
 
     def initialise(self, seed: int) -> "Transformer":
         """Draw every matrix anew from the seed; biases start at zero, norms and smears keep their constants."""
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for name, parameter in self.named_parameters():
-                if "bias" in name:
+                if "bias" in name or name.startswith("b_"):
                     parameter.zero_()
                 if parameter.ndim < 2:
                     continue
-                std = 1.0 if name in ("W_E", "W_pos") else 1 / math.sqrt(parameter.shape[1])
-                if name.endswith(("W_O", "mlp.2.weight")):
+                scaled = self.spec.initial == "depth_scaled"
+                std = 1 / math.sqrt(parameter.shape[1])
+                if name in ("W_E", "W_pos"):
+                    std = 1.0 if scaled else 0.02
+                if scaled and name.endswith(("W_O", "mlp.2.weight")):
                     std /= math.sqrt(2 * self.spec.layers)
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
         return self
@@ -157,16 +180,25 @@ class Transformer(nn.Module):
         check_edits(self.spec, edits, capture, *tokens_BT.shape)
         captured = {name: None for name in capture}
         edits = [*self.clamps(tokens_BT), *edits]
+        if not captured and any(edit.site == "logits" and edit.replaces_all for edit in edits):
+            return started(self.spec, "logits", None, tokens_BT.shape, edits, captured), captured
         x = self.resid(self.embed(tokens_BT, edits, captured), edits, captured)
-        return self.unembed(x), captured
+        return visit("logits", self.unembed(x), edits, captured), captured
 
     def clamps(self, tokens_BT: Tensor) -> list[Edit]:
         """The edits that are part of this model, for a batch; whoever runs blocks one by one passes them on."""
-        return [MAKERS[clamp.what](self, tokens_BT, clamp) for clamp in self.spec.clamps]
+        edits: list[Edit] = []
+        for clamp in self.spec.clamps:
+            edits += MAKERS[clamp.what](self, tokens_BT, clamp, edits)
+        return edits
 
     def embed(self, tokens_BT: Tensor, edits: Sequence[Edit] = (), captured: dict | None = None) -> Tensor:
         """Residual stream before the first block [B T D]."""
-        x = F.embedding(tokens_BT, self.W_E)
+        V = self.spec.vocabulary
+        x = F.embedding(tokens_BT.clamp(max=V - 1) if self.spec.features else tokens_BT, self.W_E)
+        if self.spec.features:
+            vectors_BTF = F.embedding((tokens_BT - V).clamp(min=0), self.features_NF)
+            x = torch.where((tokens_BT < V)[..., None], x, F.linear(vectors_BTF, self.W_F, self.b_F))
         if self.spec.positions == "learned":
             x = x + self.W_pos[: tokens_BT.shape[1]]
         return visit("embed", x, edits, captured)
@@ -223,15 +255,15 @@ class Transformer(nn.Module):
         patterns = [edit for edit in edits if edit.site == f"{name}.pattern"]
         scores = [edit for edit in edits if edit.site == f"{name}.scores"]
         unseen = {f"{name}.pattern", f"{name}.scores"}.isdisjoint(captured or ())
-        if unseen and all(edit.replaces_head for edit in patterns) and all(edit.adds_alike for edit in scores):
+        if unseen and all(edit.puts_of_head for edit in patterns) and all(edit.adds_alike for edit in scores):
             # No pattern is formed: added scores go with the causal mask, and a head whose pattern
             # is put says what that pattern makes of its values.
             bias = self.added_scores(layer, (1, T), scores) if scores else None
             z, lse = fused_attention(q, k, v, bias, with_lse=f"{name}.lse" in wanted)
             visit(f"{name}.lse", lse, (), captured)
             for edit in patterns:
-                said_BTE = fitted(edit.value, (B, T, T)).to(v) @ v[:, :, edit.head]
-                z = Edit(f"{name}.z", said_BTE, edit.head).apply(z)
+                said_BQE = fitted(edit.value, (B, how_many(edit.positions, T), T)).to(v) @ v[:, :, edit.head]
+                z = Edit(f"{name}.z", said_BQE, edit.head, positions=edit.positions).apply(z)
         else:
             z = weighted(self.pattern(layer, q, k, (B, T), edits, captured), v)
         z = visit(f"{name}.z", z, edits, captured)
@@ -276,7 +308,7 @@ class Transformer(nn.Module):
 
     def unembed(self, x_BTD: Tensor) -> Tensor:
         """Logits [B T V] of the residual stream after the last block."""
-        return F.linear(self.ln_final(x_BTD), self.W_U)
+        return F.linear(self.ln_final(x_BTD), self.W_U, getattr(self, "b_U", None))
 
 
 def fused_attention(
@@ -288,6 +320,8 @@ def fused_attention(
     the logarithm of the sum of a query's exponentiated scores [B H T]: the weight of a key is
     exp(score - lse), for any few keys, without the whole pattern.
     """
+    if q_BTHE.shape[1] <= SHORT and not with_lse:
+        return short_attention(q_BTHE, k_BTHE, v_BTHE, bias_1HTT), None
     parts = [part.transpose(1, 2) for part in (q_BTHE, k_BTHE, v_BTHE)]
     if with_lse and bias_1HTT is None and q_BTHE.device.type == "cpu":
         z, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*parts, 0.0, True)
@@ -303,6 +337,18 @@ def fused_attention(
     else:
         scores = scores + bias_1HTT
     return z, scores.logsumexp(dim=-1)
+
+
+def short_attention(q_BTHE: Tensor, k_BTHE: Tensor, v_BTHE: Tensor, bias_1HTT: Tensor | None = None) -> Tensor:
+    """The same for a few tokens [B T H E], element by element: what a compiler makes one loop of."""
+    T = q_BTHE.shape[1]
+    scores_BTTH = (q_BTHE[:, :, None] * k_BTHE[:, None]).sum(dim=-1) / math.sqrt(q_BTHE.shape[-1])
+    if bias_1HTT is None:
+        future = torch.ones(T, T, dtype=torch.bool, device=q_BTHE.device).triu(1)
+        scores_BTTH = scores_BTTH.masked_fill(future[None, :, :, None], -math.inf)
+    else:
+        scores_BTTH = scores_BTTH + bias_1HTT.permute(0, 2, 3, 1)
+    return (scores_BTTH.softmax(dim=2)[..., None] * v_BTHE[:, None]).sum(dim=2)
 
 
 def weighted(pattern_AHTT: Tensor, v_BTHE: Tensor) -> Tensor:
@@ -340,10 +386,22 @@ def started(
     `x` is None where there is such an edit; `size`: sequences and tokens of the batch.
     """
     here = [edit for edit in edits if edit.site == name]
-    last = max((i for i, edit in enumerate(here) if edit.replaces_all), default=None)
-    if last is not None:
-        x, here = fitted(here[last].value, site_shape(spec, name, *size)), here[last + 1 :]
+    whole = [i for i, edit in enumerate(here) if edit.replaces_all]
+    if whole:
+        x, here = fitted(here[whole[-1]].value, site_shape(spec, name, *size)), here[whole[-1] + 1 :]
     return visit(name, x, here, captured)
+
+
+def sequence_losses(model: Transformer, tokens: Tensor) -> Tensor:
+    """What a model is trained on, in nats: the losses of all next tokens [B T-1].
+
+    Where sequences hold one token more than the model reads, that of this answer alone [B 1].
+    """
+    T = model.spec.context
+    logits_BTV, _ = model(tokens[:, :T])
+    if tokens.shape[1] <= T:
+        return token_losses(logits_BTV, tokens)
+    return F.cross_entropy(logits_BTV[:, -1], tokens[:, T], reduction="none")[:, None]
 
 
 def token_losses(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:

@@ -8,7 +8,9 @@ Each task is a module with two names:
   seed, step and n alone, never on earlier calls, so that a resumed run sees what an
   uninterrupted one would have seen.
 
-The evaluation sets that all tasks share are described in `evaluation`.
+The evaluation sets that all tasks of language share are described in `evaluation`; a task with
+others says so by an `Evaluation` of its own. Where sequences hold one token more than
+`context`, that token alone is to be predicted.
 """
 
 import json
@@ -16,10 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reinduce.config.specs import from_dict, require
-from reinduce.task import phrases, source_text, suite, synonyms, topics
+from reinduce.task import exemplars, phrases, source_text, suite, synonyms, topics
 from reinduce.task.evaluation import EvaluationSpec
 
-TASKS = {"phrases": phrases, "synonyms": synonyms, "topics": topics, "suite": suite, "source_text": source_text}
+TASKS = {
+    "phrases": phrases,
+    "synonyms": synonyms,
+    "topics": topics,
+    "suite": suite,
+    "exemplars": exemplars,
+    "source_text": source_text,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,23 +37,18 @@ class Task:
 
     name: str
     """A name in TASKS."""
-    spec: phrases.Spec | synonyms.Spec | topics.Spec | suite.Spec | source_text.Spec
+    spec: phrases.Spec | synonyms.Spec | topics.Spec | suite.Spec | exemplars.Spec | source_text.Spec
     """The distribution."""
-    evaluation: EvaluationSpec
+    evaluation: EvaluationSpec | exemplars.Evaluation
     """The frozen evaluation sets."""
 
     def __post_init__(self) -> None:
-        length, repeats = self.evaluation.repeat_length, self.evaluation.repeats
-        require(
-            length * repeats + 1 <= self.spec.context,
-            f"evaluation: a start token and {repeats} repeats of {length} tokens make {length * repeats + 1}, "
-            f"more than the context of {self.spec.context}; lower repeat_length or repeats",
-        )
-        require(
-            length < self.spec.vocabulary,
-            f"evaluation: repeat_length is {length}, but a vocabulary of {self.spec.vocabulary} "
-            f"has only {self.spec.vocabulary - 1} distinct tokens beside the start token",
-        )
+        self.evaluation.check(self.spec.vocabulary, self.spec.context)
+
+
+def evaluation_kind(task: str) -> type:
+    """What describes a task's frozen sets: the task's own `Evaluation`, else that of language."""
+    return getattr(TASKS[task], "Evaluation", EvaluationSpec)
 
 
 def read_task(path: str | Path) -> Task:
@@ -73,5 +77,5 @@ def task_from(values: dict) -> Task:
     return Task(
         name=name,
         spec=from_dict(TASKS[name].Spec, values["spec"]),
-        evaluation=from_dict(EvaluationSpec, values["evaluation"]),
+        evaluation=from_dict(evaluation_kind(name), values["evaluation"]),
     )

@@ -44,6 +44,20 @@ class EvaluationSpec:
             require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
         require(self.repeats > 1, f"repeats must be 2 or more, not {self.repeats}")
 
+    def check(self, vocabulary: int, context: int) -> None:
+        """Raise ValueError if a task's sequences cannot hold the repeats."""
+        length, repeats = self.repeat_length, self.repeats
+        require(
+            length * repeats + 1 <= context,
+            f"evaluation: a start token and {repeats} repeats of {length} tokens make {length * repeats + 1}, "
+            f"more than the context of {context}; lower repeat_length or repeats",
+        )
+        require(
+            length < vocabulary,
+            f"evaluation: repeat_length is {length}, but a vocabulary of {vocabulary} "
+            f"has only {vocabulary - 1} distinct tokens beside the start token",
+        )
+
 
 def read_examples(path: str | Path, column: str = "tokens") -> Tensor:
     """The token ids of a frozen set [B, T], int64.

@@ -10,6 +10,7 @@ from reinduce.model.checkpoint import checkpoint_path, seed_names
 from reinduce.model.transformer import Transformer
 from reinduce.tables import write_rows
 from reinduce.task import TASKS, read_task
+from reinduce.task.exemplars import read_features
 from reinduce.trace.manifest import Made
 from reinduce.train.loop import learning_rate, train
 
@@ -28,7 +29,7 @@ def run_train(args: argparse.Namespace) -> Made:
     """
     arm = read_spec(ArmSpec, args.arm)
     task = read_task(args.data / "task.json")
-    for name in ("vocabulary", "context"):
+    for name in ("vocabulary", "context", *(name for name in ("features", "exemplars") if hasattr(task.spec, name))):
         if getattr(task.spec, name) != getattr(arm.model, name):
             raise ValueError(
                 f"{args.arm}: the model's {name} is {getattr(arm.model, name)}, "
@@ -36,7 +37,8 @@ def run_train(args: argparse.Namespace) -> Made:
             )
     stream = TASKS[task.name].Stream(task.spec, args.data, args.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    history = train(arm, args.seed, stream.batch, args.out, device)
+    features = read_features(args.data) if arm.model.features else None
+    history = train(arm, args.seed, stream.batch, args.out, device, features)
 
     keys = {"study": arm.study, "arm": arm.arm, "seed": args.seed}
     per_step = arm.train.batch * (arm.model.context - 1)
@@ -63,10 +65,10 @@ def run_train(args: argparse.Namespace) -> Made:
     outputs = [checkpoint_path(args.out / "checkpoints", step) for step in kept]
     outputs.append(write_rows("train_log", steps, args.out / "train_log.parquet"))
     outputs.append(write_rows("runs", [run], args.out / "run.parquet"))
-    inputs = [args.arm, *sorted(path for path in args.data.iterdir() if path.suffix in (".json", ".bin"))]
+    read = [args.data / "task.json", *args.data.glob("*.bin"), *args.data.glob("*.safetensors")]
     return Made(
         manifest=args.out / "manifest.json",
-        inputs=[path for path in inputs if path.name != "manifest.json"],
+        inputs=[args.arm, *sorted(read), *sorted(args.data.glob("tokenizer.json"))],
         outputs=outputs,
         details={"seeds": seed_names(arm, args.seed), "device": device, "threads": torch.get_num_threads()},
     )

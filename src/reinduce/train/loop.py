@@ -14,7 +14,7 @@ from torch.optim.adamw import adamw
 from reinduce.config.specs import ArmSpec, TrainSpec, digest, stream_seed
 from reinduce.model.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
 from reinduce.model.tensors import load_tensors, save_tensors
-from reinduce.model.transformer import Transformer, token_losses
+from reinduce.model.transformer import Transformer, sequence_losses
 from reinduce.task.evaluation import copyable
 
 log = logging.getLogger(__name__)
@@ -76,17 +76,21 @@ def train(
     batch: Callable[[int, int], Tensor],
     folder: Path,
     device: str = "cpu",
+    features: Tensor | None = None,
     stop_after: int | None = None,
 ) -> dict[str, Tensor]:
     """Train to the last step and leave the checkpoints in `folder`/checkpoints.
 
     `batch(step, n)` gives tokens [n, T]; it depends on the step alone, so a run resumed
-    from `folder`/resume ends in the same bytes as one that was never stopped. Nothing
+    from `folder`/resume ends in the same bytes as one that was never stopped. `features`:
+    the vectors [N F] that tokens from the vocabulary on stand for, if there are any. Nothing
     half-made is ever in `folder`/checkpoints. `stop_after` leaves after that step, as an
     interruption would. Returns the log: loss and gradient norm of every step.
     """
     spec, saved = arm.train, Path(folder) / "resume"
     model = Transformer(arm.model).initialise(stream_seed("init", arm.arm, seed)).to(device)
+    if features is not None:
+        model.give_features(features)
     optim = AdamW(spec, model)
     history = {name: torch.zeros(spec.steps, dtype=torch.float64) for name in ("loss", "gradient_norm")}
     start = resume(saved, digest(arm), model, optim, history)
@@ -102,7 +106,7 @@ def train(
         if step == spec.steps or step == stop_after:
             break
         tokens_BT = batch(step, spec.batch).to(device)
-        losses = token_losses(model(tokens_BT)[0], tokens_BT)
+        losses = sequence_losses(model, tokens_BT)
         loss = (losses if spec.omit == "none" else losses[~copyable(tokens_BT)[:, 1:]]).mean()
         model.zero_grad()
         loss.backward()

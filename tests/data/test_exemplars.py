@@ -1,0 +1,101 @@
+"""Vectors of exemplars: made, or read from a user's file that is checked before anything is trained on it."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from reinduce.data.exemplars import from_latent
+from reinduce.task.evaluation import read_examples
+from reinduce.task.exemplars import SETS, ExemplarsSpec, read_features
+
+EVALUATION = {"sequences": 40}
+
+
+def prepared(prepare, spec, out="data"):
+    # The shared sizes of language's frozen sets are no part of this task.
+    return prepare("exemplars", spec, dict.fromkeys(("heldout_examples", "repeat_length", "repeats")) | EVALUATION, out)
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A Parquet file of features: classes, exemplars, width, and what spoils it."""
+
+    def write(classes=9, exemplars=2, width=6, spoil=None, **renamed):
+        rows = [
+            {"class": f"c{c:02d}", "exemplar": e, "features": [c + e / 10 + i for i in range(width)]}
+            for c in range(classes)
+            for e in range(exemplars)
+        ]
+        if spoil:
+            spoil(rows)
+        table = pa.Table.from_pylist(rows).rename_columns(
+            [renamed.get(n, n) for n in ("class", "exemplar", "features")]
+        )
+        pq.write_table(table, tmp_path / "features.parquet")
+        return str(tmp_path / "features.parquet")
+
+    return write
+
+
+def test_made_vectors_are_like_deep_features_and_classes_keep_together():
+    vectors = from_latent(ExemplarsSpec(classes=20, new_classes=10, exemplars=3))
+    assert vectors.shape == (30, 3, 512) and vectors.min() == 0
+    assert vectors.square().mean().item() == pytest.approx(1, abs=1e-4)
+    assert torch.equal(vectors, from_latent(ExemplarsSpec(classes=20, new_classes=10, exemplars=3)))
+    within = (vectors[:, 0] - vectors[:, 1]).norm(dim=1).mean()
+    between = (vectors[:-1, 0] - vectors[1:, 0]).norm(dim=1).mean()
+    assert within < 0.6 * between
+    alone = from_latent(ExemplarsSpec(classes=20, new_classes=10, exemplars=3, spread=0.0))
+    assert torch.equal(alone[:, 0], alone[:, 2])
+
+
+def test_frozen_sets_and_vectors_are_written(prepare):
+    made, folder = prepared(prepare, {"classes": 6, "new_classes": 4, "features": 16})
+    assert [path.name for path in made.outputs] == [*(f"{kind}.parquet" for kind in SETS), "features.safetensors"]
+    assert read_features(folder).shape == (10, 16)
+    for kind in SETS:
+        assert read_examples(folder / f"{kind}.parquet").shape == (40, 6)
+
+
+def test_a_users_features_are_read_in_order(prepare, file):
+    spec = {"classes": 5, "new_classes": 3, "exemplars": 2, "features": 6, "source": "file"}
+    _, folder = prepared(prepare, spec | {"path": file(spoil=lambda rows: rows.reverse())})
+    found = read_features(folder)
+    assert found.shape == (16, 6)
+    assert found[:4, 0].tolist() == pytest.approx([0.0, 0.1, 1.0, 1.1])
+
+
+def nan(rows):
+    rows[5]["features"][2] = float("nan")
+
+
+def short(rows):
+    rows[3]["features"] = [1.0]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"classes": 7},
+            r"7 classes found, 8 expected \(5 for training and 3 new ones\); lower classes or new_classes",
+        ),
+        ({"exemplars": 1}, "class 'c00' has 1 exemplars, 2 expected"),
+        ({"width": 5}, "class 'c00': a vector of width 5 found, 6 expected; set features"),
+        ({"spoil": short}, "class 'c01': a vector of width 1 found, 6 expected"),
+        ({"spoil": nan}, "1 vectors are not finite, the first is exemplar 1 of class 'c02'; expected finite numbers"),
+        ({"features": "vectors"}, "no column features; there are: class, exemplar, vectors; expected a row for every"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_with_what_was_found_and_expected(prepare, file, given, message):
+    spec = {"classes": 5, "new_classes": 3, "exemplars": 2, "features": 6, "source": "file", "path": file(**given)}
+    with pytest.raises(ValueError, match=message):
+        prepared(prepare, spec)
+
+
+def test_a_file_that_is_not_there_is_named(prepare):
+    with pytest.raises(
+        FileNotFoundError, match="nowhere.parquet: no such file; set path to a Parquet file of features"
+    ):
+        prepared(prepare, {"source": "file", "path": "nowhere.parquet"})

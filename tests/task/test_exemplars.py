@@ -1,0 +1,70 @@
+"""The exemplars task: the answer stands in the context, and what is held out stays held out."""
+
+import pytest
+import torch
+
+from reinduce.task import exemplars
+
+SPEC = exemplars.Spec(classes=12, new_classes=7, exemplars=3)
+
+
+def classes_of(tokens):
+    return (tokens[:, [0, 2, 4]] - SPEC.vocabulary) // SPEC.exemplars
+
+
+@pytest.mark.parametrize("kind", exemplars.SETS)
+def test_the_answer_is_the_label_of_the_querys_class(kind):
+    tokens = exemplars.sequences(SPEC, kind, 500, 3)
+    assert tokens.shape == (500, 6) and tokens.dtype == torch.int64
+    first, second, asked = classes_of(tokens).unbind(dim=1)
+    assert (first != second).all() and ((asked == first) ^ (asked == second)).all()
+    assert torch.equal(tokens[:, 5], torch.where(asked == first, tokens[:, 1], tokens[:, 3]))
+    assert (tokens[:, 1] != tokens[:, 3]).all() and tokens[:, [1, 3, 5]].max() < SPEC.vocabulary
+    right = exemplars.right_label(tokens[:, :5], SPEC.vocabulary, SPEC.exemplars)
+    assert torch.equal(tokens.gather(1, right[:, None])[:, 0], tokens[:, 5])
+    assert 0.4 < (right == 1).double().mean() < 0.6
+
+
+def test_classes_and_pairs_of_labels_are_held_out():
+    seen = {kind: exemplars.sequences(SPEC, kind, 2000, 3) for kind in exemplars.SETS}
+    labels = {k: {tuple(sorted(p)) for p in t[:, [1, 3]].tolist()} for k, t in seen.items()}
+    assert not labels["trained"] & labels["relabelled"] and labels["new_classes"] <= labels["trained"]
+    assert len(labels["trained"]) == 8 and len(labels["relabelled"]) == 2
+    classes = {k: set(classes_of(t).flatten().tolist()) for k, t in seen.items()}
+    assert classes["trained"] == classes["relabelled"] == set(range(12))
+    assert classes["new_classes"] == set(range(12, 19))
+    shown = set(exemplars.label_pairs(SPEC)[0].flatten().tolist())
+    assert shown == set(range(SPEC.vocabulary)), "every label is trained"
+
+
+def test_every_training_sequence_is_counted_once():
+    spec = exemplars.Spec()
+    every = exemplars.every_sequence(spec)
+    assert len(every) == 78_400, "as many as the paper has"
+    assert len(every.unique(dim=0)) == len(every)
+    rows = {tuple(row) for row in every.tolist()}
+    assert all(tuple(row) in rows for row in exemplars.sequences(spec, "trained", 300, 5).tolist())
+
+
+def test_batches_do_not_depend_on_what_was_asked_before():
+    one, other = exemplars.Stream(SPEC, "nowhere", 3), exemplars.Stream(SPEC, "nowhere", 3)
+    one.batch(0, 8)
+    assert torch.equal(one.batch(2, 8), other.batch(2, 8))
+    assert not torch.equal(one.batch(2, 8), exemplars.Stream(SPEC, "nowhere", 4).batch(2, 8))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"context": 6}, "context must be 5, two pairs and a query, not 6"),
+        ({"vocabulary": 2}, "vocabulary must be 3 labels or more"),
+        ({"classes": 1}, "classes must be 2 or more, not 1"),
+        ({"source": "web"}, "source must be one of latent, file"),
+        ({"source": "file"}, "path belongs to source: file"),
+        ({"path": "x.parquet"}, "path belongs to source: file"),
+        ({"held_out_labels": 0.9}, "leaves a label that training never shows; lower it"),
+    ],
+)
+def test_wrong_settings_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        exemplars.Spec(**change)
