@@ -29,6 +29,7 @@ OLSSON = {
     "smeared1": ("phrases", 1, True, 0, 0.12),
     "smeared2": ("phrases", 2, True, 0, 0.1),
     "mlp2": ("phrases", 2, False, 4, 0.65),
+    "synonyms2": ("synonyms", 2, False, 0, 0.7),
     "text-attn1": ("source_text", 1, False, 0, None),
     "text-attn2": ("source_text", 2, False, 0, 0.6),
     "text-smeared1": ("source_text", 1, True, 0, 0.1),
@@ -41,12 +42,25 @@ REVIEW = {
     "topics-smeared": ("topics", 2, True, 0, 0.1),
     "topics-blocked": ("topics", 2, False, 0, None),
     "topics-masked": ("topics", 2, False, 0, None),
+    "gru2": ("phrases", 2, False, 0, None),
+    "gated-linear2": ("phrases", 2, False, 0, None),
+    "suite-smeared2": ("suite", 2, True, 0, 0.1),
 }
-STUDIES = {"olsson2022": OLSSON, "review2026": REVIEW}
+SINGH = {
+    "one-head": ("exemplars", 2, False, 0, 0.7),
+    "previous-token": ("exemplars", 2, False, 0, 0.4),
+    "layer-one": ("exemplars", 2, False, 0, 0.2),
+    "copy": ("exemplars", 2, False, 0, 0.15),
+    "layer-one-copy": ("exemplars", 2, False, 0, 0.1),
+    "match": ("exemplars", 2, False, 0, 0.05),
+}
+STUDIES = {"olsson2022": OLSSON, "review2026": REVIEW, "singh2024": SINGH}
+MIXERS = {"gru2": "gru", "gated-linear2": "gated_linear"}
+KINDS = ("repeat", "recall", "synonym", "mapping", "majority")
 
 
 def write_results(root: Path, seeds: dict[str, int], checkpoints: int, indices: int = CONTEXT - 1) -> Path:
-    """Write all arms of both studies: `seeds` per task, about so many checkpoints a run."""
+    """Write all arms of all studies: `seeds` per task, about so many checkpoints a run."""
     arms = [(study, arm, facts) for study, arms in STUDIES.items() for arm, facts in arms.items()]
     for study, arm, (task, layers, smeared, mlp, middle) in arms:
         steps = 4000 if mlp else 1600
@@ -56,9 +70,11 @@ def write_results(root: Path, seeds: dict[str, int], checkpoints: int, indices: 
             d_model=64,
             heads=4,
             vocabulary=128,
-            context=indices + 1,
+            context=5 if task == "exemplars" else indices + 1,
+            features=8 if task == "exemplars" else 0,
             mlp_ratio=mlp,
             smeared_keys=smeared,
+            mixer=MIXERS.get(arm, "attention"),
         )
         train = TrainSpec(steps=steps, batch=32, learning_rate=3e-3, checkpoints=every)
         spec = ArmSpec(study=study, arm=arm, task=task, model=model, train=train)
@@ -68,7 +84,7 @@ def write_results(root: Path, seeds: dict[str, int], checkpoints: int, indices: 
         write_text(folder / "measure.json", to_json(MeasureSpec(pairs=pairs, derivative=(indices // 4, indices))))
         for seed in range(seeds[task]):
             _write_run(folder / f"seed{seed}", spec, seed, middle)
-    for study, task in dict.fromkeys((study, facts[0]) for study, _, facts in arms):
+    for study, task in dict.fromkeys((study, facts[0]) for study, _, facts in arms if facts[0] != "exemplars"):
         _write_components(root / study / "series" / f"{task}.parquet", study, task, seeds[task], checkpoints)
     return root
 
@@ -102,7 +118,12 @@ def _write_run(run: Path, spec: ArmSpec, seed: int, middle: float | None) -> Non
             rows += [
                 {"metric": f"table_advantage_{w}", "value": v * (1 - decay)} for w, v in (("early", 1), ("late", 2))
             ]
-        for layer, head in heads:
+        if spec.task == "suite":
+            rows += [{"metric": f"skill:{kind}", "value": done} for kind in KINDS]
+        if spec.task == "exemplars":
+            rows = [{"metric": "loss:trained", "value": 0.7 + decay - 0.69 * done}]
+        rows.append({"metric": "repeat_gain", "value": 4.0 * done})
+        for layer, head in heads if spec.model.has_heads else ():
             one = {"layer": layer, "head": head}
             induces = done * strength[layer, head]
             copying = 2 * induces - 0.3 * rng.random() if layer == inducing_layer else rng.uniform(-0.4, 0.3)
@@ -113,6 +134,11 @@ def _write_run(run: Path, spec: ArmSpec, seed: int, middle: float | None) -> Non
                 one | {"metric": "qk_trace", "value": 400 * induces + rng.gauss(0, 20) if layer else None},
                 one | {"metric": "ov_eigenvalues", "value": min(1.0, copying + rng.gauss(0, 0.1))},
             ]
+            if spec.task == "synonyms":
+                rows += [
+                    one | {"metric": "fuzzy_matching", "value": 0.8 * induces + abs(rng.gauss(0, 0.01))},
+                    one | {"metric": "fuzzy_matching_shuffled", "value": abs(rng.gauss(0, 0.01))},
+                ]
         rows = [key | {"step": step, "metric_version": 1, "n": 10} | row for row in rows]
         tables.write_rows("scores", rows, run / "score" / f"step{step:08d}.parquet")
         for index, token_class in itertools.product(range(1, model.context), ("all", "copyable", "other")):
@@ -144,6 +170,8 @@ def _write_trajectories(run: Path, key: dict, spec: ArmSpec, middle: float | Non
         "formation_step": centre,
         "window_share": 0.1 if centre else 0.8,
         "bump_size": 0.6 if centre else 0.01,
+        "learned_step": centre,
+        "non_exponential": 0.5,
     }
     rows = [key | {"metric": name, "metric_version": 1, "value": value} for name, value in values.items()]
     tables.write_rows("trajectories", rows, run / "score" / "trajectories.parquet")
@@ -171,6 +199,9 @@ def _write_ablations(run: Path, key: dict, spec: ArmSpec, middle, seed: int, str
             row = {"edit": edit, "chosen": chosen, "draw": draw, "heads": "0.0+0.1", "metric": "icl_score"}
             row |= {"value": -1.7 + effect + rng.gauss(0, 0.05), "baseline": -1.7}
             rows.append(key | {"step": last, "metric_version": 1, "n": 64} | row)
+            for kind in KINDS if spec.task == "suite" else ():
+                skill = {"metric": f"skill:{kind}", "value": 0.9 - 0.5 * effect, "baseline": 0.9}
+                rows.append(key | {"step": last, "metric_version": 1, "n": 64} | row | skill)
     tables.write_rows("ablations", rows, run / "ablate" / "ablations.parquet")
 
 
@@ -201,5 +232,8 @@ def _write_components(path: Path, study: str, task: str, seeds: int, checkpoints
 def small_results(tmp_path_factory) -> Path:
     """A results folder as small as the smoke scale's."""
     return write_results(
-        tmp_path_factory.mktemp("results"), {"phrases": 2, "topics": 2, "source_text": 1}, 4, indices=15
+        tmp_path_factory.mktemp("results"),
+        dict.fromkeys(("phrases", "synonyms", "topics", "suite", "exemplars"), 2) | {"source_text": 1},
+        4,
+        indices=15,
     )
