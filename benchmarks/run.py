@@ -74,6 +74,9 @@ def main() -> None:
     args.out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
     judged = [row["met"] for row in rows if row["met"] is not None]
     print(f"{sum(judged)} of {len(judged)} goals met; {', '.join(f'{k} {v}' for k, v in machine.items())}")
+    short = [row["name"] for row in rows if row["met"] is False]
+    if short:
+        print(f"fell short: {'; '.join(short)}. What was tried: docs/benchmarks.md")
     print(f"written to {args.out}")
 
 
