@@ -17,8 +17,8 @@ COMMANDS = {
     "check": ("reinduce.front_door", "check the whole configuration and say what it asks for"),
     "schemas": ("reinduce.config.command", "write the schemas of the configuration files"),
     "data": ("reinduce.data.command", "make a task's data and frozen evaluation sets"),
-    "train": ("reinduce.train.command", "train one seed of an arm"),
-    "score": ("reinduce.score.command", "measure every checkpoint of a run"),
+    "train": ("reinduce.train.command", "train seeds of an arm"),
+    "score": ("reinduce.score.command", "measure every checkpoint of an arm's runs"),
     "series": ("reinduce.score.series", "components of all runs' per-token losses"),
     "ablate": ("reinduce.ablate.command", "ablate the heads of a run"),
     "attribute": ("reinduce.attribute.command", "attribute logits to the heads of a run"),
@@ -52,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
             if made is not None:
                 from reinduce.trace.manifest import write_manifest
 
-                write_manifest(made, module.split(".")[1], started)
+                for one in made if isinstance(made, list) else [made]:
+                    write_manifest(one, module.split(".")[1], started)
         except FAULTS as error:
             logging.error("reinduce %s: %s", args.command, error)
             return 2

@@ -66,7 +66,8 @@ SCHEMAS = {
     # A joint principal-component analysis of per-token losses: one point a checkpoint.
     "loss_components": RUN_KEYS + [("step", pa.int32()), ("component", pa.int32())] + [("value", pa.float64())],
     # What an edit does: `value` is the metric with the edit, `baseline` without it.
-    # `chosen` says why these heads: single, pair, induction, previous_token, random.
+    # `chosen` says why these heads: single, pair, induction, previous_token, random; of exemplars also
+    # all_but, strongest, layer, others, wire (see ablate.exemplars).
     "ablations": RUN_KEYS
     + [
         ("step", pa.int32()),

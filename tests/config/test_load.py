@@ -28,15 +28,17 @@ def problems(project, **changes):
 
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "cluster"])
 def test_what_is_shipped_is_right_at_every_scale(scale):
-    resolved = load({"scale": scale, "studies": ["olsson2022", "review2026"]}, ROOT)
-    assert len(resolved.runs) == 20
-    assert len(resolved.claims) >= 30
+    resolved = load({"scale": scale}, ROOT)
+    assert {name.split("/")[0] for name in resolved.runs} == {"olsson2022", "review2026", "singh2024"}
+    assert len(resolved.runs) == 20 + 34
+    assert len(resolved.claims) >= 80
 
 
 def test_the_laptop_scale_has_the_seeds_that_verdicts_need():
-    runs = load({"studies": ["olsson2022", "review2026"]}, ROOT).runs.values()
+    runs = load({}, ROOT).runs.values()
     assert all(run.seeds >= 3 for run in runs)
     assert all(run.seeds >= 5 for run in runs if (run.arm.study, run.arm.task) == ("olsson2022", "phrases"))
+    assert all(run.seeds >= 5 for run in runs if run.arm.study == "singh2024")
 
 
 @pytest.mark.parametrize(

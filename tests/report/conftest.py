@@ -47,6 +47,16 @@ REVIEW = {
     "suite-smeared2": ("suite", 2, True, 0, 0.1),
 }
 SINGH = {
+    "whole": ("exemplars", 2, False, 0, 0.6),
+    "one-layer": ("exemplars", 1, False, 0, None),
+    "graft-own": ("exemplars", 2, False, 0, 0.1),
+    "graft-other": ("exemplars", 2, False, 0, 0.6),
+    **{f"head-{head}": ("exemplars", 2, False, 0, 0.7) for head in range(1, 8)},
+    **{
+        f"{part}-{variant}": ("exemplars", 2, False, 0, 0.3)
+        for part in ("whole", "b", "c")
+        for variant in ("classes100", "classes200", "labels10", "labels15")
+    },
     "one-head": ("exemplars", 2, False, 0, 0.7),
     "previous-token": ("exemplars", 2, False, 0, 0.4),
     "layer-one": ("exemplars", 2, False, 0, 0.2),
@@ -121,7 +131,8 @@ def _write_run(run: Path, spec: ArmSpec, seed: int, middle: float | None) -> Non
         if spec.task == "suite":
             rows += [{"metric": f"skill:{kind}", "value": done} for kind in KINDS]
         if spec.task == "exemplars":
-            rows = [{"metric": "loss:trained", "value": 0.7 + decay - 0.69 * done}]
+            kinds = ("trained", "relabelled", "new_classes")
+            rows = [{"metric": f"loss:{kind}", "value": 0.7 + decay - 0.69 * done} for kind in kinds]
         rows.append({"metric": "repeat_gain", "value": 4.0 * done})
         for layer, head in heads if spec.model.has_heads else ():
             one = {"layer": layer, "head": head}
@@ -133,6 +144,8 @@ def _write_run(run: Path, spec: ArmSpec, seed: int, middle: float | None) -> Non
                 one | {"metric": "previous_token", "value": 0.6 * done * rng.random() if layer == 0 else 0.05},
                 one | {"metric": "qk_trace", "value": 400 * induces + rng.gauss(0, 20) if layer else None},
                 one | {"metric": "ov_eigenvalues", "value": min(1.0, copying + rng.gauss(0, 0.1))},
+                one | {"metric": "induction_strength", "value": induces},
+                one | {"metric": "label_to_exemplar", "value": done * (head % 2) if layer == 0 else 0.1},
             ]
             if spec.task == "synonyms":
                 rows += [
@@ -202,7 +215,28 @@ def _write_ablations(run: Path, key: dict, spec: ArmSpec, middle, seed: int, str
             for kind in KINDS if spec.task == "suite" else ():
                 skill = {"metric": f"skill:{kind}", "value": 0.9 - 0.5 * effect, "baseline": 0.9}
                 rows.append(key | {"step": last, "metric_version": 1, "n": 64} | row | skill)
+    if spec.task == "exemplars" and spec.model.layers > 1:
+        rows = [key | {"metric_version": 1, "n": 64, "baseline": 1.0} | row for row in _answers(spec, strength, rng)]
     tables.write_rows("ablations", rows, run / "ablate" / "ablations.parquet")
+
+
+def _answers(spec: ArmSpec, strength: dict, rng):
+    """Rows of ablations as runs on exemplars have them."""
+    last, heads = spec.train.steps, range(spec.model.heads)
+    for step in spec.train.checkpoints.steps(last):
+        for edit in ("full", "pattern_and_value_preserving"):
+            row = {"step": step, "edit": edit, "chosen": "layer", "layer": 0, "heads": "0.0"}
+            yield row | {"metric": "loss:trained", "value": 1.0 + 0.1 * (step < last / 2)}
+    made = [("full", "single", {"head": h}, 0.99) for h in heads]
+    made += [("full", "all_but", {"head": h}, strength[1, h]) for h in heads]
+    made += [("full", "strongest", {"draw": h + 1}, 0.7 + 0.1 * h) for h in heads]
+    for edit in ("full", "pattern_preserving", "value_preserving"):
+        made += [(edit, chosen, {}, 0.5 + 0.4 * rng.random()) for chosen in ("previous_token", "others")]
+        made += [(edit, "wire", {"draw": a, "head": b}, rng.random()) for a in heads for b in heads]
+    for edit, chosen, facts, value in made:
+        row = {"step": last, "edit": edit, "chosen": chosen, "layer": 1, "heads": "0.0"} | facts
+        for metric in ("accuracy:trained", "loss:trained"):
+            yield row | {"metric": metric, "value": value}
 
 
 def _write_components(path: Path, study: str, task: str, seeds: int, checkpoints: int) -> None:

@@ -7,8 +7,9 @@ import torch
 
 from reinduce.config.specs import ModelSpec
 from reinduce.model.transformer import Transformer
-from reinduce.score.exemplars import answered, head_measures, measures, non_exponentiality
+from reinduce.score.exemplars import OF_HEADS, compositions, measures, non_exponentiality
 from reinduce.task import exemplars
+from reinduce.task.exemplars import answered
 
 SPEC = exemplars.Spec(classes=12, new_classes=7, features=16)
 TOKENS = exemplars.sequences(SPEC, "trained", 300, 3)
@@ -33,10 +34,24 @@ def test_planted_clamps_have_the_strengths_that_they_plant():
             {"what": "match", "layer": 1, "head": 2, "strength": strength},
         ]
         model = model_with(clamps)
-        found = head_measures(model, TOKENS[:, :5])
+        names = [f"blocks.{layer}.attn.pattern" for layer in (0, 1)]
+        _, captured = model(TOKENS[:, :5], capture=names)
+        found = {metric: [of(captured[name], TOKENS) for name in names] for metric, of in OF_HEADS.items()}
         assert found["induction_strength"][1][2].item() == pytest.approx(2 * strength - 1, abs=1e-6)
         assert found["label_to_exemplar"][0][1].item() == pytest.approx(1)
         assert abs(found["induction_strength"][1][0].item()) < 0.3
+
+
+def test_compositions_are_norms_of_products_of_weights():
+    model = model_with([])
+    below, last = (block.attn for block in model.blocks)
+    found = {(kind, upper, lower): value for kind, upper, lower, value in compositions(model)}
+    assert len(found) == 3 * 4 * 4
+    for kind, part in zip("qkv", last.W_QKV.split(32), strict=True):
+        for upper, lower in ((0, 3), (2, 1)):
+            upper_W, lower_W = part[8 * upper : 8 * upper + 8], below.W_O[:, 8 * lower : 8 * lower + 8]
+            expected = (upper_W @ lower_W).norm() / (upper_W.norm() * lower_W.norm())
+            assert found[kind, upper, f"0.{lower}"] == pytest.approx(expected.item(), rel=1e-5)
 
 
 def model_with(clamps):

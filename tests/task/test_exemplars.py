@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from reinduce.model.tensors import save_tensors
 from reinduce.task import exemplars
 
 SPEC = exemplars.Spec(classes=12, new_classes=7, exemplars=3)
@@ -46,11 +47,17 @@ def test_every_training_sequence_is_counted_once():
     assert all(tuple(row) in rows for row in exemplars.sequences(spec, "trained", 300, 5).tolist())
 
 
-def test_batches_do_not_depend_on_what_was_asked_before():
-    one, other = exemplars.Stream(SPEC, "nowhere", 3), exemplars.Stream(SPEC, "nowhere", 3)
+def test_batches_do_not_depend_on_what_was_asked_before(tmp_path):
+    vectors = torch.rand(57, SPEC.features)
+    save_tensors(tmp_path / exemplars.FEATURES, {"features": vectors}, {})
+    one, other, another = (exemplars.Stream(SPEC, tmp_path, seed) for seed in (3, 3, 4))
     one.batch(0, 8)
-    assert torch.equal(one.batch(2, 8), other.batch(2, 8))
-    assert not torch.equal(one.batch(2, 8), exemplars.Stream(SPEC, "nowhere", 4).batch(2, 8))
+    for step in (2, 63, 64, 200, 1):
+        assert torch.equal(one.batch(step, 8), exemplars.Stream(SPEC, tmp_path, 3).batch(step, 8))
+    assert torch.equal(one.batch(1, 8), other.batch(1, 8)) and one.batch(1, 5).shape == (5, 6)
+    assert not torch.equal(one.batch(2, 8), another.batch(2, 8))
+    assert len(torch.cat([one.batch(step, 8) for step in range(128)]).unique(dim=0)) > 500, "steps differ"
+    assert torch.equal(one.features, vectors[:36]), "of the classes that training shows alone"
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,16 @@
 """Training learns, resumes exactly, and never publishes half a run."""
 
+import copy
 import dataclasses
 import hashlib
 
 import pytest
 import torch
 
-from reinduce.config.specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec
-from reinduce.model.checkpoint import load_checkpoint
-from reinduce.train.loop import learning_rate, train
+from reinduce.config.specs import ArmSpec, CheckpointSpec, GraftSpec, ModelSpec, TrainSpec
+from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
+from reinduce.model.transformer import Transformer, token_losses
+from reinduce.train.loop import AdamW, learning_rate, train
 
 
 def arm(**changes) -> ArmSpec:
@@ -68,6 +70,58 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_it(tmp_path):
     with pytest.raises(ValueError, match="s/a/seed0: the loss is not finite"):
         train(arm(learning_rate=1e30, warmup=0), 0, counting, tmp_path)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_steps_are_those_of_torchs_own_optimizer():
+    """All weights in one vector, clipped and decayed: the same as a list of them under torch.optim."""
+    spec, model = arm(clip=0.5).train, Transformer(arm().model).initialise(3)
+    plain = copy.deepcopy(model)
+    groups = [[p for p in plain.parameters() if (p.ndim >= 2) == matrices] for matrices in (True, False)]
+    theirs = torch.optim.AdamW(
+        [{"params": groups[0], "weight_decay": spec.weight_decay}, {"params": groups[1], "weight_decay": 0.0}],
+        lr=0.01,
+        betas=spec.betas,
+    )
+    ours = AdamW(spec, model)
+    for step in range(10):
+        tokens = counting(step, 8)
+        theirs.zero_grad()
+        token_losses(plain(tokens)[0], tokens).mean().backward()
+        norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), spec.clip)
+        theirs.step()
+        assert ours.step(token_losses(model(tokens)[0], tokens).mean(), 0.01).item() == pytest.approx(norm.item())
+    for mine, other in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-6, rtol=1e-5)
+
+
+def test_a_graft_is_taken_over_and_stays(tmp_path):
+    """Embeddings and layers up to the one named are the donor's at every checkpoint; the rest is trained."""
+    deep = dataclasses.replace(arm().model, layers=2)
+    donor = dataclasses.replace(arm(steps=20), model=deep, arm="donor")
+    train(donor, 1, counting, tmp_path / "donor")
+    given = checkpoint_path(tmp_path / "donor" / "checkpoints", 20)
+    grafted = dataclasses.replace(arm(steps=20), model=deep, graft=GraftSpec(arm="donor", layer=0))
+    train(grafted, 0, counting, tmp_path / "grafted", donor=given)
+    theirs = dict(load_checkpoint(given).model.named_parameters())
+    for step in (0, 20):
+        found = load_checkpoint(checkpoint_path(tmp_path / "grafted" / "checkpoints", step)).model.named_parameters()
+        same = {name for name, value in found if torch.equal(value, theirs[name])}
+        frozen = {name for name in theirs if name.startswith(("W_E", "blocks.0."))}
+        assert frozen <= same
+        assert "W_U" not in same and "blocks.1.attn.W_QKV" not in same
+    begun, ended = (
+        dict(load_checkpoint(checkpoint_path(tmp_path / "grafted" / "checkpoints", s)).model.named_parameters())
+        for s in (0, 20)
+    )
+    assert not torch.equal(begun["blocks.1.attn.W_QKV"], ended["blocks.1.attn.W_QKV"])
+
+
+def test_arms_may_start_alike(tmp_path):
+    for name, start in (("a", None), ("b", "a"), ("c", None)):
+        spec = dataclasses.replace(arm(steps=1), arm=name, starts_as=start)
+        train(spec, 0, counting, tmp_path / name)
+    first = [load_checkpoint(checkpoint_path(tmp_path / n / "checkpoints", 0)).model.W_U for n in "abc"]
+    assert torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])
 
 
 def test_warm_up_rises_to_the_peak_and_stays():

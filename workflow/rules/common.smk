@@ -23,6 +23,7 @@ write_resolved(resolved)
 
 R = resolved.results.as_posix()
 RUN = f"{R}/{{study}}/{{arm}}/seed{{seed}}"
+SHORT_RUN = 25  # in units of `cost`, about a second each
 FIGURES = [(key, figure) for key, study in resolved.studies.items() for figure in study.figures]
 
 
@@ -30,7 +31,7 @@ wildcard_constraints:
     study=STUDY,
     arm=NAME,
     seed=r"\d+",
-    task="[a-z_]+",
+    task=r"[a-z0-9_.]+",
     claim=NAME,
 
 
@@ -52,10 +53,15 @@ def asked(wildcards):
     return resolved.runs[name]
 
 
-def own_text():
-    """What tokens are made from: the lock, which pins the packages, or the user's own file or folder."""
-    spec = resolved.tasks.get("source_text", {}).get("spec", {"source": "packages"})
-    return "envs/lock.txt" if spec["source"] == "packages" else spec["path"]
+def data_files(task):
+    """A task's data, file by file."""
+    return layout.data_files(R, task, resolved.tasks[task]["task"])
+
+
+def made_from(task):
+    """What a task is made from beside its specification: the lock, which pins packages, or the user's own file."""
+    spec = resolved.tasks[task]["spec"]
+    return "envs/lock.txt" if spec.get("source") == "packages" else spec.get("path") or []
 
 
 def cost(arm):
@@ -65,6 +71,34 @@ def cost(arm):
     return round(arm.train.steps * arm.train.batch * model.context * model.d_model * width / 1e9) + 1
 
 
+def together(run):
+    """Whether one process takes all seeds of an arm: where runs are short, starting would take longer."""
+    return cost(run.arm) <= SHORT_RUN
+
+
+def seeds_of(run):
+    """The seeds that one job takes, as the command line names them."""
+    return list(range(run.seeds)) if together(run) else "{seed}"
+
+
+def job_folders(name, run):
+    """Folders of the seeds that one job takes."""
+    return layout.seed_folders(R, name, run.seeds) if together(run) else [Path(R, name, "seed{seed}")]
+
+
+def donors(run):
+    """The checkpoints from which the seeds of a job take their graft, if the arm has one."""
+    if run.arm.graft is None:
+        return []
+    giver = resolved.runs[f"{run.arm.study}/{run.arm.graft.arm}"]
+
+    def of(wildcards):
+        seeds = range(run.seeds) if together(run) else [int(wildcards.seed)]
+        return [layout.donor_file(R, run.arm, seed, giver.arm, giver.seeds) for seed in seeds]
+
+    return of
+
+
 def checkpoints_of(wildcards):
     """A run's checkpoints."""
     return layout.checkpoint_files(Path(RUN.format(**wildcards)), asked(wildcards).arm)
@@ -72,7 +106,7 @@ def checkpoints_of(wildcards):
 
 def data_of(wildcards):
     """A run's task, as files."""
-    return layout.data_files(R, asked(wildcards).arm.task)
+    return data_files(asked(wildcards).arm.task)
 
 
 def last_score(wildcards):

@@ -1,21 +1,24 @@
-"""Tasks become files: training text where there is any, and frozen evaluation sets.
+"""Tasks become files: training text or vectors where there are any, and frozen evaluation sets.
 
-Required: results/data/<task>/task.json (written with the configuration).
+Required: results/data/<task>/task.json (written with the configuration); where a task is made
+from the user's own text or vectors, these.
 Output: results/data/<task>/{heldout,repeated,random}.parquet; source_text also
 {tokenizer.json,train.bin,sources.parquet}, synonyms translated.parquet, topics
-contexts.parquet, suite answers.parquet.
+contexts.parquet, suite answers.parquet; exemplars instead
+{trained,relabelled,new_classes}.parquet and features.safetensors.
 """
 
-for task in ("phrases", "synonyms", "topics", "suite", "exemplars"):
+for task in resolved.tasks:
 
     rule:
         name:
-            f"data_{task}"
+            rule_name("data", task)
         input:
             task=f"{R}/data/{task}/task.json",
+            own=made_from(task),
             sources=sources("reinduce.data"),
         output:
-            layout.data_files(R, task),
+            data_files(task),
         log:
             f"{R}/logs/data/{task}.log",
         benchmark:
@@ -24,36 +27,11 @@ for task in ("phrases", "synonyms", "topics", "suite", "exemplars"):
         priority: 1000
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=10,
+            mem_mb=4000,
+            runtime=60,
         params:
             out=subpath(output[0], parent=True),
         message:
             f"data: {task}"
         shell:
             "reinduce data {input.task:q} --out {params.out:q} --log {log:q}"
-
-
-rule data_source_text:
-    input:
-        task=f"{R}/data/source_text/task.json",
-        text=own_text(),
-        sources=sources("reinduce.data"),
-    output:
-        layout.data_files(R, "source_text"),
-    log:
-        f"{R}/logs/data/source_text.log",
-    benchmark:
-        f"{R}/benchmarks/data/source_text.tsv"
-    # Several trainings wait for it.
-    priority: 1000
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    params:
-        out=subpath(output[0], parent=True),
-    message:
-        "data: source_text (tokens of real text)"
-    shell:
-        "reinduce data {input.task:q} --out {params.out:q} --log {log:q}"

@@ -1,4 +1,4 @@
-"""Checkpoints become measures: one job scores all checkpoints of a seed.
+"""Checkpoints become measures: one job scores all checkpoints of a seed, or of all seeds of an arm.
 
 Required: a run's checkpoints, the frozen evaluation sets, measure.json.
 Output: score/step*.parquet (a target each), trajectories, for language index_losses and
@@ -6,7 +6,7 @@ token_losses; and, for all runs of a study on a task, the joint components of th
 """
 
 for name, run in resolved.runs.items():
-    folder = Path(R, name, "seed{seed}")
+    folders = job_folders(name, run)
 
     rule:
         name:
@@ -14,15 +14,15 @@ for name, run in resolved.runs.items():
         input:
             measure=f"{R}/{name}/measure.json",
             train=f"{R}/{name}/train.json",
-            data=layout.data_files(R, run.arm.task),
-            checkpoints=layout.checkpoint_files(folder, run.arm),
+            data=data_files(run.arm.task),
+            checkpoints=[file for folder in folders for file in layout.checkpoint_files(folder, run.arm)],
             sources=sources("reinduce.score.command"),
         output:
-            layout.score_outputs(folder, run.arm),
+            [file for folder in folders for file in layout.score_outputs(folder, run.arm)],
         log:
-            f"{R}/logs/score/{name}/seed{{seed}}.log",
+            f"{R}/logs/score/{name}{'' if together(run) else '/seed{seed}'}.log",
         benchmark:
-            f"{R}/benchmarks/score/{name}/seed{{seed}}.tsv"
+            f"{R}/benchmarks/score/{name}{'' if together(run) else '/seed{seed}'}.tsv"
         # At once when ready: for every job that waits, the scheduler looks at all its inputs, again and again.
         priority: 2000
         threads: 1
@@ -31,13 +31,14 @@ for name, run in resolved.runs.items():
             runtime=60,
         params:
             data=lambda w, input: Path(input.data[0]).parent,
-            checkpoints=lambda w, input: Path(input.checkpoints[0]).parent,
-            out=subpath(output[0], parent=True),
+            seeds=seeds_of(run),
+            # The arm's folder, above <seed>/score/<checkpoint>.parquet.
+            out=subpath(output[0], ancestor=3),
         message:
-            f"score: {name} seed {{wildcards.seed}}"
+            f"score: {name}{'' if together(run) else ' seed {wildcards.seed}'}"
         shell:
-            "reinduce score {input.measure:q} --train {input.train:q} --seed {wildcards.seed} --data {params.data:q}"
-            " --checkpoints {params.checkpoints:q} --out {params.out:q} --log {log:q}"
+            "reinduce score {input.measure:q} --train {input.train:q} --seeds {params.seeds} --data {params.data:q}"
+            " --out {params.out:q} --log {log:q}"
 
 
 rule series:

@@ -1,4 +1,4 @@
-"""Arms become checkpoints: one job a seed, one thread each.
+"""Arms become checkpoints: one job a seed, or where runs are short one job for all seeds; one thread each.
 
 Required: results/<study>/<arm>/train.json, the task's data.
 Output: train/checkpoints/step*.safetensors, train_log.parquet, run.parquet for each seed.
@@ -7,23 +7,24 @@ no failure deletes. There is a rule for every arm, since each has its own checkp
 """
 
 for name, run in resolved.runs.items():
-    folder = Path(R, name, "seed{seed}")
+    folders = job_folders(name, run)
 
     rule:
         name:
             rule_name("train", name)
         input:
             arm=f"{R}/{name}/train.json",
-            data=layout.data_files(R, run.arm.task),
+            data=data_files(run.arm.task),
+            donors=donors(run),
             sources=sources("reinduce.train"),
         output:
-            log=folder / "train/train_log.parquet",
-            run=folder / "train/run.parquet",
-            checkpoints=layout.checkpoint_files(folder, run.arm),
+            log=[folder / "train/train_log.parquet" for folder in folders],
+            run=[folder / "train/run.parquet" for folder in folders],
+            checkpoints=[file for folder in folders for file in layout.checkpoint_files(folder, run.arm)],
         log:
-            f"{R}/logs/train/{name}/seed{{seed}}.log",
+            f"{R}/logs/train/{name}{'' if together(run) else '/seed{seed}'}.log",
         benchmark:
-            f"{R}/benchmarks/train/{name}/seed{{seed}}.tsv"
+            f"{R}/benchmarks/train/{name}{'' if together(run) else '/seed{seed}'}.tsv"
         priority: cost(run.arm)
         threads: 1
         resources:
@@ -31,9 +32,12 @@ for name, run in resolved.runs.items():
             runtime=120,
         params:
             data=lambda w, input: Path(input.data[0]).parent,
-            out=subpath(output.run, parent=True),
+            seeds=seeds_of(run),
+            donors="--donors" if run.arm.graft else "",
+            # The arm's folder, above <seed>/train/train_log.parquet.
+            out=subpath(output[0], ancestor=3),
         message:
-            f"train: {name} seed {{wildcards.seed}}"
+            f"train: {name}{'' if together(run) else ' seed {wildcards.seed}'}"
         shell:
-            "reinduce train {input.arm:q} --seed {wildcards.seed} --data {params.data:q}"
-            " --out {params.out:q} --log {log:q}"
+            "reinduce train {input.arm:q} --seeds {params.seeds} --data {params.data:q}"
+            " {params.donors} {input.donors:q} --out {params.out:q} --log {log:q}"

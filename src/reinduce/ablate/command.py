@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from reinduce.ablate.choose import Head, above, matched_draw
+from reinduce.ablate.exemplars import effects
 from reinduce.ablate.joint import ABLATIONS, OTHER_EDITS, ROWS, joint_losses
 from reinduce.ablate.sweep import pairs_of_heads, single_heads
 from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, checkpoint_name, read_spec, stream_seed
@@ -18,6 +19,7 @@ from reinduce.model.stand_ins import stand_ins
 from reinduce.model.transformer import Transformer, token_losses
 from reinduce.tables import read_table, rows_writer
 from reinduce.task.evaluation import Questions, copyable, loss_indices, read_examples, read_questions, skill
+from reinduce.task.exemplars import read_features
 from reinduce.trace.manifest import Made
 
 log = logging.getLogger(__name__)
@@ -38,17 +40,53 @@ def add_ablate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_ablate(args: argparse.Namespace) -> Made:
     """Write the `ablations` table of a run."""
-    spec, arm = read_spec(AblateSpec, args.ablate), read_spec(ArmSpec, args.train)
+    arm = read_spec(ArmSpec, args.train)
     if not arm.model.has_heads:
         raise ValueError(f"{args.train}: a {arm.model.mixer} has no heads to ablate")
-    measure = read_spec(MeasureSpec, args.measure)
+    steps = arm.train.checkpoints.steps(arm.train.steps)
+    began = time.monotonic()
+    found = (of_exemplars if arm.model.features else of_language)(args, arm, steps)
+    edits: set[tuple] = set()
+    with rows_writer("ablations", args.out / "ablations.parquet") as write:
+        for step, rows in zip(steps, found, strict=True):
+            edits |= {(step, row["edit"], row["heads"]) for row in rows}
+            write({"study": arm.study, "arm": arm.arm, "seed": args.seed, "step": step} | row for row in rows)
+    took = time.monotonic() - began
+    name = f"{arm.study}/{arm.arm}/seed{args.seed}"
+    log.info("%s  %d ablations at %d checkpoints in %.0f s", name, len(edits), len(steps), took)
+    return Made(
+        manifest=args.out / "manifest.json",
+        inputs=[
+            args.ablate,
+            args.train,
+            args.measure,
+            *sorted(args.data.glob("*.parquet")),
+            *sorted(args.data.glob("features.safetensors")),
+            last_scores(args.scores, steps),
+            args.scores / "trajectories.parquet",
+            *(checkpoint_path(args.checkpoints, step) for step in steps),
+        ],
+        outputs=[args.out / "ablations.parquet"],
+    )
+
+
+def of_exemplars(args: argparse.Namespace, arm: ArmSpec, steps: list[int]) -> Iterator[list[dict]]:
+    """Rows of each checkpoint of a run on exemplars; all edits at the first and the last."""
+    tokens, vectors = read_examples(args.data / "trained.parquet"), read_features(args.data)
+    scores = read_table("scores", [last_scores(args.scores, steps)]).to_pylist()
+    for step in steps:
+        model = load_checkpoint(checkpoint_path(args.checkpoints, step), arm).model.give_features(vectors)
+        found = effects(model, tokens, scores, whole=step in (steps[0], steps[-1]))
+        yield [{"metric_version": VERSION, "n": len(tokens)} | row for row in found]
+
+
+def of_language(args: argparse.Namespace, arm: ArmSpec, steps: list[int]) -> Iterator[list[dict]]:
+    """Rows of each checkpoint of a run on language: sweeps over heads, and joint edits at the last."""
+    spec, measure = read_spec(AblateSpec, args.ablate), read_spec(MeasureSpec, args.measure)
     heldout = args.data / "heldout.parquet"
     tokens, index = read_examples(heldout)[: spec.examples], loss_indices(heldout)[: spec.examples]
     if len(tokens) < spec.examples:
         raise ValueError(f"{heldout}: {len(tokens)} examples, ablation wants {spec.examples}")
-    keys = {"study": arm.study, "arm": arm.arm, "seed": args.seed}
-    steps = arm.train.checkpoints.steps(arm.train.steps)
-    began = time.monotonic()
 
     def model_at(step: int) -> Transformer:
         return load_checkpoint(checkpoint_path(args.checkpoints, step), arm).model
@@ -58,7 +96,7 @@ def run_ablate(args: argparse.Namespace) -> Made:
 
     direction = change_direction(losses_at, steps, index, window(args.scores))
     asked = [some.among(slice(spec.examples)) for some in read_questions(args.data)]
-    effects = Effects(measure, tokens, index, direction, asked)
+    whole = Effects(measure, tokens, index, direction, asked)
     swept = slice(spec.sweep_examples)
     sweep_effects = Effects(
         measure,
@@ -67,35 +105,15 @@ def run_ablate(args: argparse.Namespace) -> Made:
         None if direction is None else direction[swept],
         [some.among(swept) for some in asked],
     )
-    count = 0
-    with rows_writer("ablations", args.out / "ablations.parquet") as write:
-        for step in steps:
-            sweeps = {"single": single_heads} | ({"pair": pairs_of_heads} if step == steps[-1] else {})
-            rows = list(at_checkpoint(model_at(step), sweep_effects, tokens[swept], sweeps, spec.sweep_methods))
-            if step == steps[-1]:
-                scores = read_table("scores", [last_scores(args.scores, steps)]).to_pylist()
-                chosen = joint_edits(scores, measure, spec, arm, args.seed)
-                rows += at_last_checkpoint(
-                    model_at(step), effects, tokens, chosen, stream_seed("noise", *keys.values())
-                )
-            count += len({(row["edit"], row["heads"]) for row in rows})
-            write(keys | {"step": step} | row for row in rows)
-    took = time.monotonic() - began
-    log.info("%s/%s/seed%d  %d ablations at %d checkpoints in %.0f s", *keys.values(), count, len(steps), took)
-    return Made(
-        manifest=args.out / "manifest.json",
-        inputs=[
-            args.ablate,
-            args.train,
-            args.measure,
-            heldout,
-            *sorted(args.data.glob("answers.parquet")),
-            last_scores(args.scores, steps),
-            args.scores / "trajectories.parquet",
-            *(checkpoint_path(args.checkpoints, step) for step in steps),
-        ],
-        outputs=[args.out / "ablations.parquet"],
-    )
+    for step in steps:
+        sweeps = {"single": single_heads} | ({"pair": pairs_of_heads} if step == steps[-1] else {})
+        rows = list(at_checkpoint(model_at(step), sweep_effects, tokens[swept], sweeps, spec.sweep_methods))
+        if step == steps[-1]:
+            scores = read_table("scores", [last_scores(args.scores, steps)]).to_pylist()
+            chosen = joint_edits(scores, measure, spec, arm, args.seed)
+            noise = stream_seed("noise", arm.study, arm.arm, args.seed)
+            rows += at_last_checkpoint(model_at(step), whole, tokens, chosen, noise)
+        yield rows
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ OF_HEADS = ("ablations", "attributions")
 SERIES_TABLES = {"loss_components": ".parquet", "series_trajectories": ".trajectories.parquet"}
 """Table of all runs of a task → ending of its file. Rows of series_trajectories are trajectories."""
 
-OF_LANGUAGE = ("index_losses", "token_losses", "ablations", "attributions", *SERIES_TABLES)
+OF_LANGUAGE = ("index_losses", "token_losses", "attributions", *SERIES_TABLES)
 """Tables that only runs on tasks of language have."""
 
 TABLES = (*RUN_TABLES, "scores", *SERIES_TABLES)
@@ -81,6 +81,12 @@ def why_without(table: str, arm: ArmSpec) -> str | None:
     return None
 
 
+def donor_file(results: Path | str, arm: ArmSpec, seed: int, donor: ArmSpec, seeds: int) -> Path:
+    """The checkpoint from which a seed of an arm takes its graft; `seeds`: how many the donor has."""
+    folder = Path(results, donor.study, donor.arm, f"seed{(seed + arm.graft.shift) % seeds}")
+    return checkpoint_files(folder, donor)[-1]
+
+
 def score_outputs(folder: Path, arm: ArmSpec) -> list[Path]:
     """All files that scoring a seed makes."""
     tables = ("trajectories", "index_losses", "token_losses")
@@ -114,10 +120,10 @@ def series_file(results: Path | str, table: str, name: str) -> Path:
     return Path(results, study, "series", f"{task}{SERIES_TABLES[table]}")
 
 
-def data_files(results: Path | str, task: str) -> list[Path]:
-    """A task's data, file by file."""
+def data_files(results: Path | str, name: str, task: str) -> list[Path]:
+    """The data of a task, or of a study's variant of it under its own name, file by file."""
     frozen = EXEMPLAR_SETS if task == "exemplars" else FROZEN_SETS
-    return [Path(results, "data", task, name) for name in frozen + TASK_FILES.get(task, ())]
+    return [Path(results, "data", name, file) for file in frozen + TASK_FILES.get(task, ())]
 
 
 def bound_reads(reads: Mapping[str, list[str]], study: str, bindings: Mapping) -> dict[str, list[str]]:

@@ -21,6 +21,9 @@ from reinduce.task import TASKS, Task, evaluation_kind
 from reinduce.task.evaluation import EvaluationSpec
 from reinduce.trace.files import write_text
 
+SHAPE = ("d_model", "heads", "vocabulary", "features", "positions")
+"""What two models must share for one to take the other's weights."""
+
 
 class ConfigError(ValueError):
     """Everything that is wrong with the configuration, a line each."""
@@ -150,21 +153,60 @@ def _add_runs(resolved: Resolved, key: str, study: Study, scale: Scale, root: Pa
     size = study.scales[name]
     _unknown(size.arms, study.arms, f"{where}: scales.{name}.arms", problems)
     for arm_name, arm in study.arms.items():
-        if arm.task not in scale.tasks:
-            problems.append(f"{where}: arms.{arm_name}.task: no task {arm.task!r}; there are: {', '.join(scale.tasks)}")
+        variant = study.tasks.get(arm.task)
+        kind = arm.task if variant is None else variant.of
+        if kind not in scale.tasks:
+            known = ", ".join([*scale.tasks, *study.tasks])
+            at = f"arms.{arm_name}.task" if variant is None else f"tasks.{arm.task}.of"
+            problems.append(f"{where}: {at}: no task {kind!r}; there are: {known}")
             continue
-        if arm.task not in size.tasks:
+        if arm.task not in size.tasks and kind not in size.tasks:
             problems.append(f"{where}: scales.{name}.tasks: nothing about {arm.task}, the task of arm {arm_name}")
             continue
-        task = _task(resolved, arm.task, scale, root, problems)
-        _add_run(resolved, f"{key}/{arm_name}", arm, size, task, problems)
+        data = kind if variant is None else f"{key}.{arm.task}"
+        task = _task(resolved, data, kind, {} if variant is None else variant.spec, scale, root, problems)
+        _add_run(resolved, f"{key}/{arm_name}", arm, size, (data, kind), task, problems)
+    _check_donors(resolved, key, study, problems)
 
 
-def _add_run(resolved: Resolved, name: str, arm: Arm, size: StudySize, task: Task | None, problems: list[str]) -> None:
+def _check_donors(resolved: Resolved, key: str, study: Study, problems: list[str]) -> None:
+    """Notes arms that take their first weights, or a graft, from an arm that is not there or of another shape."""
+    where = f"workflow/studies/{key}/study.yaml: arms"
+    for name, arm in study.arms.items():
+        givers = {"starts_as": arm.starts_as, "graft": arm.graft and arm.graft.arm}
+        for part, giver in givers.items():
+            if giver is None:
+                continue
+            _unknown([giver], study.arms, f"{where}.{name}.{part}", problems)
+            runs = [resolved.runs.get(f"{key}/{one}") for one in (name, giver)]
+            if None in runs:
+                continue
+            shapes = [{f: getattr(run.arm.model, f) for f in SHAPE} for run in runs]
+            for f in SHAPE:
+                if shapes[0][f] != shapes[1][f]:
+                    problems.append(f"{where}.{name}.{part}: its {f} is {shapes[0][f]}, that of {giver} {shapes[1][f]}")
+            if part == "graft" and arm.graft.layer >= runs[1].arm.model.layers:
+                problems.append(f"{where}.{name}.graft: {giver} has no layer {arm.graft.layer}")
+            if part == "graft" and study.arms[giver].graft:
+                problems.append(f"{where}.{name}.graft: {giver} is grafted itself; take another arm")
+
+
+def _add_run(
+    resolved: Resolved,
+    name: str,
+    arm: Arm,
+    size: StudySize,
+    names: tuple[str, str],
+    task: Task | None,
+    problems: list[str],
+) -> None:
+    """`names`: of the task's data, and of the task that it is one of."""
     key, arm_name = name.split("/")
+    data, kind = names
     scale = resolved.config.scale
+    budget = arm.task if arm.task in size.tasks else kind
     layers: dict[str, Budget | Arm | Replacement] = {
-        f"study.yaml scales.{scale}.tasks.{arm.task}": size.tasks[arm.task],
+        f"study.yaml scales.{scale}.tasks.{budget}": size.tasks[budget],
         f"study.yaml arms.{arm_name}": arm,
         f"study.yaml scales.{scale}.arms.{arm_name}": size.arms.get(arm_name, Replacement()),
         f"config.yaml overrides.{key}.{arm_name}": resolved.config.overrides.get(key, {}).get(arm_name, Replacement()),
@@ -176,31 +218,40 @@ def _add_run(resolved: Resolved, name: str, arm: Arm, size: StudySize, task: Tas
             name: getattr(task.spec, name) for name in (*shared, "features", "exemplars") if hasattr(task.spec, name)
         }
     specs = {}
-    for part, kind, fixed in (("model", ModelSpec, shared), ("train", TrainSpec, {})):
+    for part, of, fixed in (("model", ModelSpec, shared), ("train", TrainSpec, {})):
         origin = {f: f"{where}.{part}" for where, layer in layers.items() for f in getattr(layer, part)}
         merged = {f: value for layer in layers.values() for f, value in getattr(layer, part).items()}
         twice = sorted(set(merged) & set(fixed))
         if twice:
-            problems.append(f"{name}: {part}: {', '.join(twice)} come from the task; set them under tasks.{arm.task}")
+            problems.append(f"{name}: {part}: {', '.join(twice)} come from the task; set them under tasks.{kind}")
             continue
-        specs[part] = _validated(kind, merged | fixed, f"{name}: {part}", problems, origin)
+        specs[part] = _validated(of, merged | fixed, f"{name}: {part}", problems, origin)
     if None in specs.values() or len(specs) < 2 or task is None:
         return
     seeds = [layer.seeds for layer in layers.values() if getattr(layer, "seeds", None) is not None][-1]
-    spec = ArmSpec(study=key, arm=arm_name, task=arm.task, **specs)
+    try:
+        spec = ArmSpec(study=key, arm=arm_name, task=data, starts_as=arm.starts_as, graft=arm.graft, **specs)
+    except ValueError as error:
+        problems.append(f"workflow/studies/{key}/study.yaml: arms.{arm_name}: {error}")
+        return
     resolved.runs[name] = Run(spec, seeds)
 
 
-def _task(resolved: Resolved, name: str, scale: Scale, root: Path, problems: list[str]) -> Task | None:
-    """The task at this scale, with what config.yaml replaces; noted in `resolved`."""
-    size = scale.tasks[name]
+def _task(
+    resolved: Resolved, name: str, kind: str, own: Mapping, scale: Scale, root: Path, problems: list[str]
+) -> Task | None:
+    """The task at this scale, with what config.yaml replaces and a variant's own fields; noted in `resolved`."""
+    size = scale.tasks[kind]
     where = f"workflow/scales/{resolved.config.scale}.yaml"
-    replaced = resolved.config.tasks.get(name, {})
-    origin = dict.fromkeys(size.spec, f"{where} tasks.{name}.spec") | dict.fromkeys(
-        replaced, f"config.yaml tasks.{name}"
+    replaced = resolved.config.tasks.get(kind, {})
+    study, _, variant = name.rpartition(".")
+    origin = (
+        dict.fromkeys(size.spec, f"{where} tasks.{kind}.spec")
+        | dict.fromkeys(replaced, f"config.yaml tasks.{kind}")
+        | dict.fromkeys(own, f"workflow/studies/{study}/study.yaml tasks.{variant}")
     )
-    spec = _validated(TASKS[name].Spec, size.spec | replaced, f"task {name}", problems, origin)
-    evaluation = _validated(evaluation_kind(name), size.evaluation, f"{where}: tasks.{name}.evaluation", problems)
+    spec = _validated(TASKS[kind].Spec, {**size.spec, **replaced, **own}, f"task {name}", problems, origin)
+    evaluation = _validated(evaluation_kind(kind), size.evaluation, f"{where}: tasks.{kind}.evaluation", problems)
     resolved.tasks.setdefault(name, {})
     if spec is None or evaluation is None:
         return None
@@ -210,11 +261,11 @@ def _task(resolved: Resolved, name: str, scale: Scale, root: Path, problems: lis
     if isinstance(evaluation, EvaluationSpec):
         problems += _beyond(resolved, evaluation, spec.context, where, name)
     try:
-        task = Task(name=name, spec=spec, evaluation=evaluation)
+        task = Task(name=kind, spec=spec, evaluation=evaluation)
     except ValueError as error:
         problems.append(f"task {name}: {error}")
         return None
-    resolved.tasks[name] = {"task": name} | {
+    resolved.tasks[name] = {"task": kind} | {
         part: dataclasses.asdict(getattr(task, part)) for part in ("spec", "evaluation")
     }
     return task

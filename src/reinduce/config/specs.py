@@ -208,6 +208,24 @@ class TrainSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GraftSpec:
+    """Weights taken over from the end of another arm's run, and not trained."""
+
+    __pydantic_config__ = STRICT
+
+    arm: str
+    """The arm that gives, of the same study."""
+    layer: int
+    """The last layer taken over; all below it and the embeddings come with it."""
+    shift: int = 0
+    """Seed k takes from seed k + shift of the arm that gives, counted round."""
+
+    def __post_init__(self) -> None:
+        for name in ("layer", "shift"):
+            require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArmSpec:
     """One model variant trained on one task under one treatment."""
 
@@ -216,8 +234,19 @@ class ArmSpec:
     study: str
     arm: str
     task: str
+    """The task's name; that of its data folder."""
     model: ModelSpec
     train: TrainSpec
+    starts_as: str | None = None
+    """The arm whose initial weights it has, seed by seed; null: its own."""
+    graft: GraftSpec | None = None
+    """What it takes over of another arm; null: nothing."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.graft is None or self.graft.layer < self.model.layers,
+            f"graft: no layer {self.graft and self.graft.layer}; layers are 0 to {self.model.layers - 1}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,6 +336,8 @@ def from_dict(cls, values):
 
 
 def _plain(kind, value):
+    if kind == GraftSpec | None:
+        return None if value is None else from_dict(GraftSpec, value)
     if dataclasses.is_dataclass(kind):
         return from_dict(kind, value)
     if kind == dict[int, int]:

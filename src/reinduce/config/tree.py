@@ -9,13 +9,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reinduce.config.layout import DRAWN
-from reinduce.config.specs import AblateSpec, MeasureSpec
+from reinduce.config.specs import AblateSpec, GraftSpec, MeasureSpec
 
 # Names become files, rules and wildcards.
 STUDY = "[a-z0-9_]+"
 NAME = "[a-z0-9-]+"
+TASK = "[a-z0-9_]+"
 StudyKey = Annotated[str, Field(pattern=f"^{STUDY}$")]
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
+Task = Annotated[str, Field(pattern=f"^{TASK}$")]
 
 
 class Strict(BaseModel):
@@ -79,10 +81,23 @@ class Arm(Strict):
     """The data distribution."""
     why: str
     """What the arm is there for."""
+    starts_as: Name | None = None
+    """The arm whose initial weights it has, seed by seed; null: its own."""
+    graft: GraftSpec | None = None
+    """What it takes over, untrained, from the end of another arm's run."""
     model: dict[str, Any] = {}
     """Fields of the model that make this arm what it is."""
     train: dict[str, Any] = {}
     """Fields of the training that make this arm what it is."""
+
+
+class Variant(Strict):
+    """A task of the study's own: another one with some fields of its distribution replaced."""
+
+    of: str
+    """The task it is a variant of."""
+    spec: dict[str, Any]
+    """Fields of the distribution that differ."""
 
 
 class Budget(Strict):
@@ -136,6 +151,8 @@ class Study(Strict):
     """When it appeared."""
     url: str
     """Where to read it."""
+    tasks: dict[Task, Variant] = {}
+    """task → how it differs from another one; its arms get that one's budget, if a scale names no other."""
     arms: dict[Name, Arm] = Field(min_length=1)
     """arm → what is trained."""
     scales: dict[str, StudySize]

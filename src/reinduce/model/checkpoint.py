@@ -57,4 +57,5 @@ def seed_names(arm: ArmSpec, seed: int) -> dict[str, str]:
 
     Arms of one task share a seed's data order, so that their differences are paired.
     """
-    return {"init": f"init/{arm.arm}/{seed}", "data": f"data/{arm.task}/{seed}", "evaluation": f"evaluation/{arm.task}"}
+    start = arm.starts_as or arm.arm
+    return {"init": f"init/{start}/{seed}", "data": f"data/{arm.task}/{seed}", "evaluation": f"evaluation/{arm.task}"}

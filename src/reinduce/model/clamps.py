@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from reinduce.config.specs import ClampSpec
+from reinduce.config.specs import ClampSpec, ModelSpec
 from reinduce.model.patterns import previous_token_pattern
 from reinduce.model.sites import Edit
 from reinduce.task.exemplars import LABELS, QUERY, right_label
@@ -54,10 +54,21 @@ def never_attend_previous(
 
 def silence(model: "Transformer", tokens_BT: Tensor, clamp: ClampSpec, before: Sequence[Edit]) -> list[Edit]:
     """Heads that are not there, from the first step on."""
-    name = f"blocks.{clamp.layer}.attn.z"
-    if clamp.but is None:
-        return [Edit(name, 0.0, clamp.head)]
-    return [Edit(name, 0.0, head) for head in range(model.spec.heads) if head != clamp.but]
+    return [Edit(f"blocks.{clamp.layer}.attn.z", model.heard_LH[clamp.layer, :, None], scale=True)]
+
+
+def heard(spec: ModelSpec) -> Tensor:
+    """For every head 0 if a clamp silences it, else 1 [L H].
+
+    Part of a model and not of its code, so that models which differ in it alone share what
+    was compiled.
+    """
+    made_LH = torch.ones(spec.layers, spec.heads)
+    for clamp in spec.clamps:
+        if clamp.what == "silence":
+            silent = [h for h in range(spec.heads) if h != clamp.but] if clamp.head is None else [clamp.head]
+            made_LH[clamp.layer, silent] = 0
+    return made_LH
 
 
 def layer_one(model: "Transformer", tokens_BT: Tensor, clamp: ClampSpec, before: Sequence[Edit]) -> list[Edit]:

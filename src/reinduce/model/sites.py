@@ -60,7 +60,7 @@ def site_shape(spec: ModelSpec, site: str, batch: int, context: int) -> tuple[in
 
 @dataclass(frozen=True)
 class Edit:
-    """Put `value` at a site during a forward pass, or add it to what is there.
+    """Put `value` at a site during a forward pass, add it to what is there, or scale that by it.
 
     Zero, a mean, the activation of another input, a stored or an ideal pattern, a
     direction: all are values. `value` is a number or a tensor that broadcasts to the
@@ -78,6 +78,17 @@ class Edit:
     """Token positions; of `scores` and `pattern` the query's."""
     add: bool = False
     """Add the value to the activation instead of putting it in its place."""
+    scale: bool = False
+    """Multiply the activation by the value: 0 silences, 1 leaves as it is."""
+
+    def __post_init__(self) -> None:
+        if self.add and self.scale:
+            raise ValueError(f"{self.site!r}: an edit adds or scales, not both")
+
+    @property
+    def puts(self) -> bool:
+        """Whether nothing is left of what is edited."""
+        return not (self.add or self.scale)
 
     @property
     def kind(self) -> str:
@@ -88,12 +99,12 @@ class Edit:
     def replaces_all(self) -> bool:
         """Whether nothing of the activation is left, so that it need not be computed."""
         everything = self.head is None and self.rows == self.positions == slice(None)
-        return everything and isinstance(self.value, Tensor) and not self.add
+        return everything and isinstance(self.value, Tensor) and self.puts
 
     @property
     def puts_of_head(self) -> bool:
         """Whether something is put for one head, in all rows."""
-        return self.head is not None and self.rows == slice(None) and isinstance(self.value, Tensor) and not self.add
+        return self.head is not None and self.rows == slice(None) and isinstance(self.value, Tensor) and self.puts
 
     @property
     def adds_alike(self) -> bool:
@@ -108,6 +119,9 @@ class Edit:
         if self.head is not None:
             # A slice, not a number: beside a list of positions a number would move the axes.
             index[HEAD_AXIS[self.kind]] = slice(self.head, self.head + 1)
+        if self.scale and all(part == slice(None) for part in index):
+            # One product: what holds in every step of training should cost little.
+            return x * torch.as_tensor(self.value, dtype=x.dtype, device=x.device)
         there = x[tuple(index)]
         value = torch.as_tensor(self.value, dtype=x.dtype, device=x.device)
         if value.ndim:
@@ -118,7 +132,10 @@ class Edit:
             if self.head is not None:
                 value = value.unsqueeze(HEAD_AXIS[self.kind])
         edited = x.clone()
-        edited[tuple(index)] = there + value if self.add else value.expand(there.shape)
+        if self.puts:
+            edited[tuple(index)] = value.expand(there.shape)
+        else:
+            edited[tuple(index)] = there + value if self.add else there * value
         return edited
 
     def __str__(self) -> str:
@@ -152,11 +169,11 @@ def check_edits(
         _check_value(edit, site_shape(spec, edit.site, batch, context))
     for j, later in enumerate(edits):
         for earlier in edits[:j]:
-            if not later.add and _overlap(earlier, later, batch, context):
-                first = "add to" if earlier.add else "put"
+            if later.puts and _overlap(earlier, later, batch, context):
+                first = "put" if earlier.puts else "add to" if earlier.add else "scale"
                 raise ValueError(
                     f"two edits contradict each other: {first} {earlier}; then put {later}. "
-                    "Each head, row and position of a site may be put once, and added to only after that"
+                    "Each head, row and position of a site may be put once, and added to or scaled only after that"
                 )
     for upper in edits:
         for lower in edits:
@@ -219,7 +236,7 @@ def _overlap(a: Edit, b: Edit, batch: int, context: int) -> bool:
 
 def _lost_under(lower: Edit, upper: Edit, batch: int, context: int) -> bool:
     """Whether nothing comes of an edit because the site that alone reads it is put, for the same heads and rows."""
-    if upper.add or lower.site.split(".attn")[0] != upper.site.split(".attn")[0]:
+    if not upper.puts or lower.site.split(".attn")[0] != upper.site.split(".attn")[0]:
         return False
     if lower.kind not in READ_ALONE_BY.get(upper.kind, ()) or upper.head not in (None, lower.head):
         return False

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reinduce.config.specs import ModelSpec
-from reinduce.model.clamps import MAKERS
+from reinduce.model.clamps import MAKERS, heard
 from reinduce.model.recurrent import RECURRENCES
 from reinduce.model.sites import Edit, check_edits, fitted, how_many, site_shape
 
@@ -129,6 +129,8 @@ class Transformer(nn.Module):
             self.register_buffer("features_NF", torch.empty(0, spec.features), persistent=False)
             self.W_F = nn.Parameter(torch.empty(spec.d_model, spec.features))
             self.b_F = nn.Parameter(torch.zeros(spec.d_model))
+        if spec.clamps:
+            self.register_buffer("heard_LH", heard(spec), persistent=False)
         if spec.positions == "learned":
             self.W_pos = nn.Parameter(torch.empty(spec.context, spec.d_model))
         self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.layers))
@@ -197,8 +199,13 @@ class Transformer(nn.Module):
         V = self.spec.vocabulary
         x = F.embedding(tokens_BT.clamp(max=V - 1) if self.spec.features else tokens_BT, self.W_E)
         if self.spec.features:
-            vectors_BTF = F.embedding((tokens_BT - V).clamp(min=0), self.features_NF)
-            x = torch.where((tokens_BT < V)[..., None], x, F.linear(vectors_BTF, self.W_F, self.b_F))
+            which_BT = (tokens_BT - V).clamp(min=0)
+            # Whichever is less work: to project all vectors that there are, or those asked for.
+            if len(self.features_NF) < which_BT.numel():
+                said_BTD = F.embedding(which_BT, F.linear(self.features_NF, self.W_F, self.b_F))
+            else:
+                said_BTD = F.linear(F.embedding(which_BT, self.features_NF), self.W_F, self.b_F)
+            x = torch.where((tokens_BT < V)[..., None], x, said_BTD)
         if self.spec.positions == "learned":
             x = x + self.W_pos[: tokens_BT.shape[1]]
         return visit("embed", x, edits, captured)

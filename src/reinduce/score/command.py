@@ -1,4 +1,4 @@
-"""`reinduce score`: every checkpoint of one run, in one process."""
+"""`reinduce score`: every checkpoint of some seeds of an arm, in one process."""
 
 import argparse
 import logging
@@ -20,25 +20,33 @@ TRAJECTORY_VERSION = 1
 def add_score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("measure", type=Path, help="how to measure (measure.json)")
     parser.add_argument("--train", type=Path, required=True, help="the arm's resolved specification (train.json)")
-    parser.add_argument("--seed", type=int, required=True, help="which replicate, from 0 on")
+    parser.add_argument("--seeds", type=int, nargs="+", required=True, help="which replicates, from 0 on")
     parser.add_argument("--data", type=Path, required=True, help="the task's data folder")
-    parser.add_argument("--checkpoints", type=Path, required=True, help="the run's checkpoints")
-    parser.add_argument("--out", type=Path, required=True, help="where the tables go")
+    parser.add_argument("--out", type=Path, required=True, help="the arm's folder: seed<k>/score goes there")
 
 
-def run_score(args: argparse.Namespace) -> Made:
-    """Write one `scores` file per checkpoint, and the run's other tables: trajectories, and losses of language."""
+def run_score(args: argparse.Namespace) -> list[Made]:
+    """For each seed write one `scores` file per checkpoint, and the run's other tables.
+
+    These are trajectories, and losses of language.
+    """
     arm, spec = read_spec(ArmSpec, args.train), read_spec(MeasureSpec, args.measure)
+    return [score_seed(args, arm, spec, seed) for seed in args.seeds]
+
+
+def score_seed(args: argparse.Namespace, arm: ArmSpec, spec: MeasureSpec, seed: int) -> Made:
+    """Measure one seed's checkpoints and write its tables."""
+    checkpoints, out = (args.out / f"seed{seed}" / part for part in ("train/checkpoints", "score"))
     run = (Exemplars if arm.model.features else Language)(args.data, arm, spec)
-    keys = {"study": arm.study, "arm": arm.arm, "seed": args.seed}
+    keys = {"study": arm.study, "arm": arm.arm, "seed": seed}
     steps = arm.train.checkpoints.steps(arm.train.steps)
     outputs = []
     began = time.monotonic()
     for step in steps:
-        checkpoint = load_checkpoint(checkpoint_path(args.checkpoints, step), arm)
+        checkpoint = load_checkpoint(checkpoint_path(checkpoints, step), arm)
         here = keys | {"step": step, "tokens": checkpoint.tokens}
         rows = [here | row for row in run.measure(step, checkpoint.model)]
-        outputs.append(write_rows("scores", rows, args.out / f"{checkpoint_name(step)}.parquet"))
+        outputs.append(write_rows("scores", rows, out / f"{checkpoint_name(step)}.parquet"))
     log.info("%s/%s/seed%d  %d checkpoints scored in %.0f s", *keys.values(), len(steps), time.monotonic() - began)
 
     found = {"metric_version": TRAJECTORY_VERSION, "n": len(steps)}
@@ -46,16 +54,16 @@ def run_score(args: argparse.Namespace) -> Made:
         "trajectories": [{"metric": metric, "value": value} | found for metric, value in run.trajectories().items()]
     }
     for table, rows in tables.items():
-        outputs.append(write_rows(table, (keys | row for row in rows), args.out / f"{table}.parquet"))
+        outputs.append(write_rows(table, (keys | row for row in rows), out / f"{table}.parquet"))
     return Made(
-        manifest=args.out / "manifest.json",
+        manifest=out / "manifest.json",
         inputs=[
             args.measure,
             args.train,
             args.data / "task.json",
             *sorted(args.data.glob("*.parquet")),
             *sorted(args.data.glob("features.safetensors")),
-            *(checkpoint_path(args.checkpoints, step) for step in steps),
+            *(checkpoint_path(checkpoints, step) for step in steps),
         ],
         outputs=outputs,
     )

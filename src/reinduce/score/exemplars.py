@@ -1,6 +1,7 @@
 """What is measured of runs on exemplars: how they answer, what their heads look at, how their loss falls.
 
-After Singh et al. (2024). Shape suffixes: B sequence, H head, T position, V label.
+After Singh et al. (2024). Shape suffixes: B sequence, H head, T position, V label, D model width,
+E, F head width.
 """
 
 import math
@@ -15,7 +16,7 @@ from reinduce.model.clamps import match
 from reinduce.model.transformer import Transformer
 from reinduce.score.trajectory import Curve, crossing
 from reinduce.task.evaluation import read_examples
-from reinduce.task.exemplars import LABELS, QUERY, SETS, read_features, right_label
+from reinduce.task.exemplars import LABELS, QUERY, SETS, answered, read_features
 
 VERSION = 1
 LEARNED = 0.4 * math.log(2)
@@ -41,19 +42,23 @@ class Exemplars:
     def measure(self, step: int, model: Transformer) -> Iterator[dict]:
         """Rows of `scores` of a checkpoint, without the run's keys; steps come in order."""
         model.give_features(self.features)
+        patterns = [f"blocks.{layer}.attn.pattern" for layer in range(model.spec.layers)]
+        trained = self.sets["trained"]
         for kind, tokens in self.sets.items():
-            logits_BV = model(tokens[:, : QUERY + 1])[0][:, -1]
-            for name, value in answered(logits_BV, tokens).items():
+            logits_BTV, captured = model(tokens[:, : QUERY + 1], capture=patterns if kind == "trained" else [])
+            for name, value in answered(logits_BTV[:, -1], tokens).items():
                 yield row(f"{name}:{kind}", value, len(tokens))
                 if (name, kind) == ("loss", "trained"):
                     self.curve.append((step, value))
-        trained = self.sets["trained"]
+            for layer, name in enumerate(captured):
+                for metric, measure in OF_HEADS.items():
+                    for head, value in enumerate(measure(captured[name], trained).tolist()):
+                        yield row(metric, value, len(trained)) | {"layer": layer, "head": head}
         self.if_matched.append((step, loss_if_matched(model, trained)))
         yield row("loss_if_matched:trained", self.if_matched[-1][1], len(trained))
-        for metric, layers in head_measures(model, trained[:, : QUERY + 1]).items():
-            for layer, values_H in enumerate(layers):
-                for head, value in enumerate(values_H.tolist()):
-                    yield row(metric, value, len(trained)) | {"layer": layer, "head": head}
+        if step in (0, self.arm.train.steps):
+            for kind, upper, lower, value in compositions(model):
+                yield row(f"{kind}_composition:{lower}", value, 1) | {"layer": model.spec.layers - 1, "head": upper}
 
     def trajectories(self) -> dict[str, float | None]:
         """Measures of the whole run."""
@@ -64,16 +69,41 @@ def row(metric: str, value: float, n: int) -> dict:
     return {"metric": metric, "metric_version": VERSION, "value": value, "n": n}
 
 
-def answered(logits_BV: Tensor, tokens_B6: Tensor) -> dict[str, float]:
-    """How well queries are answered: loss in nats, accuracy, and accuracy among the two labels in the context."""
-    answer_B = tokens_B6[:, -1]
-    in_context = torch.zeros_like(logits_BV, dtype=torch.bool).scatter(1, tokens_B6[:, list(LABELS)], True)
-    among_two = logits_BV.masked_fill(~in_context, -math.inf)
-    return {
-        "loss": torch.nn.functional.cross_entropy(logits_BV.double(), answer_B).item(),
-        "accuracy": (logits_BV.argmax(dim=1) == answer_B).double().mean().item(),
-        "in_context_accuracy": (among_two.argmax(dim=1) == answer_B).double().mean().item(),
-    }
+def induction_strength(pattern_BHTT: Tensor, tokens_B6: Tensor) -> Tensor:
+    """Attention from the query to the right label minus that to the wrong one, mean over sequences [H]."""
+    right_B11 = torch.where(tokens_B6[:, LABELS[0]] == tokens_B6[:, -1], *LABELS)[:, None, None]
+    query_BHT = pattern_BHTT[:, :, QUERY]
+    at = right_B11.expand(-1, query_BHT.shape[1], 1)
+    return (query_BHT.gather(2, at) - query_BHT.gather(2, sum(LABELS) - at)).mean(dim=(0, 2))
+
+
+def label_to_exemplar(pattern_BHTT: Tensor, tokens_B6: Tensor) -> Tensor:
+    """Attention from a label to the exemplar before it, mean over both and over sequences [H]."""
+    return torch.stack([pattern_BHTT[:, :, label, label - 1] for label in LABELS]).mean(dim=(0, 1))
+
+
+OF_HEADS = {"induction_strength": induction_strength, "label_to_exemplar": label_to_exemplar}
+"""Metric → what makes it of a layer's attention patterns."""
+
+
+def compositions(model: Transformer) -> Iterator[tuple[str, int, str, float]]:
+    """(kind, upper head, lower head as 'layer.head', value) for every pair of heads in the last two layers.
+
+    By weights alone: the Frobenius norm of what the lower head's output matrix becomes under
+    the upper head's queries, keys or values, over the product of both norms (Elhage et al.
+    2021; Singh et al. 2024 use the same).
+    """
+    if model.spec.layers < 2:
+        return
+    below, last = (model.blocks[layer].attn for layer in (-2, -1))
+    D, H = model.spec.d_model, model.spec.heads
+    W_DHE = below.W_O.view(D, H, -1)
+    for kind, W_HED in zip("qkv", last.W_QKV.view(3, H, -1, D), strict=True):
+        both_HH = torch.einsum("ied,dhf->ihef", W_HED, W_DHE).flatten(2).norm(dim=2)
+        sizes_HH = W_HED.flatten(1).norm(dim=1)[:, None] * W_DHE.transpose(0, 1).flatten(1).norm(dim=1)
+        for upper, values in enumerate((both_HH / sizes_HH).tolist()):
+            for lower, value in enumerate(values):
+                yield kind, upper, f"{model.spec.layers - 2}.{lower}", value
 
 
 def loss_if_matched(model: Transformer, tokens_B6: Tensor) -> float:
@@ -86,26 +116,6 @@ def loss_if_matched(model: Transformer, tokens_B6: Tensor) -> float:
     read_BT = tokens_B6[:, : QUERY + 1]
     logits_BTV, _ = model(read_BT, match(model, read_BT, last, []))
     return torch.nn.functional.cross_entropy(logits_BTV[:, -1].double(), tokens_B6[:, -1]).item()
-
-
-def head_measures(model: Transformer, tokens_BT: Tensor) -> dict[str, list[Tensor]]:
-    """Per metric and layer a value for every head [H].
-
-    `induction_strength`: attention from the query to the right label minus that to the wrong
-    one. `label_to_exemplar`: attention from a label to the exemplar before it, mean of both.
-    """
-    names = [f"blocks.{layer}.attn.pattern" for layer in range(model.spec.layers)]
-    _, captured = model(tokens_BT, capture=names)
-    right_B = right_label(tokens_BT, model.spec.vocabulary, model.spec.exemplars)
-    made: dict[str, list[Tensor]] = {"induction_strength": [], "label_to_exemplar": []}
-    for name in names:
-        query_BHT = captured[name][:, :, QUERY]
-        at = right_B[:, None, None].expand(-1, query_BHT.shape[1], 1)
-        difference_BH1 = query_BHT.gather(2, at) - query_BHT.gather(2, sum(LABELS) - at)
-        made["induction_strength"].append(difference_BH1.mean(dim=(0, 2)))
-        before = [captured[name][:, :, label, label - 1] for label in LABELS]
-        made["label_to_exemplar"].append(torch.stack(before).mean(dim=(0, 1)))
-    return made
 
 
 def measures(loss: Curve) -> dict[str, float | None]:

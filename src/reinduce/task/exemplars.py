@@ -10,10 +10,12 @@ the answer last; the model reads five.
 """
 
 import itertools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from reinduce.config.specs import STRICT, require, stream_seed
@@ -148,6 +150,18 @@ def every_sequence(spec: ExemplarsSpec) -> Tensor:
     return torch.cat((exemplar[:, :1], label[:, :1], exemplar[:, 1:], label[:, 1:], query, answer), dim=1)
 
 
+def answered(logits_BV: Tensor, tokens_B6: Tensor) -> dict[str, float]:
+    """How well queries are answered: loss in nats, accuracy, and accuracy among the two labels in the context."""
+    answer_B = tokens_B6[:, -1]
+    in_context = torch.zeros_like(logits_BV, dtype=torch.bool).scatter(1, tokens_B6[:, list(LABELS)], True)
+    among_two = logits_BV.masked_fill(~in_context, -math.inf)
+    return {
+        "loss": F.cross_entropy(logits_BV.double(), answer_B).item(),
+        "accuracy": (logits_BV.argmax(dim=1) == answer_B).double().mean().item(),
+        "in_context_accuracy": (among_two.argmax(dim=1) == answer_B).double().mean().item(),
+    }
+
+
 def right_label(tokens_BT: Tensor, vocabulary: int, exemplars: int) -> Tensor:
     """Position of the label that belongs to the query [B], from the first five tokens of sequences."""
     class_of = (tokens_BT - vocabulary) // exemplars
@@ -163,13 +177,21 @@ def read_features(folder: str | Path) -> Tensor:
 
 
 class Stream:
-    """A replicate's training sequences, drawn when they are asked for."""
+    """A replicate's training sequences."""
+
+    STEPS = 64
+    """Steps whose sequences are drawn together: drawing is as slow for one step as for many."""
 
     def __init__(self, spec: ExemplarsSpec, data_dir: str | Path, seed: int):
-        """`data_dir` is not read: the vectors that lie there are the model's to look up."""
         self.spec = spec
         self.first = stream_seed("data", "exemplars", seed)
+        self.features = read_features(data_dir)[: spec.classes * spec.exemplars]
+        """The vectors of all exemplars that training shows [N F]."""
+        self.drawn: tuple[int, int, Tensor] | None = None
 
     def batch(self, step: int, n: int) -> Tensor:
         """The sequences [n, 6] (int64) of a step."""
-        return sequences(self.spec, "trained", n, self.first + step)
+        part, within = divmod(step, self.STEPS)
+        if self.drawn is None or self.drawn[:2] != (part, n):
+            self.drawn = part, n, sequences(self.spec, "trained", self.STEPS * n, self.first + part)
+        return self.drawn[2][within * n : (within + 1) * n]

@@ -13,7 +13,8 @@ scale = "laptop"
 
 # %%
 plots.style()
-arms = read.arms(results, study)
+SHOWN = ["whole", "one-head", "previous-token", "layer-one", "copy", "layer-one-copy", "match", "one-layer"]
+arms = read.arms(results, study).loc[SHOWN]
 scores = read.scores(results, study, arms)
 trajectories = read.of_runs("trajectories", results, study, arms)
 
@@ -60,6 +61,31 @@ def draw():
 
 
 draw()
+
+# %% [markdown]
+# ## All heads, and only one layer
+#
+# Sequences like those of training, with pairs of labels that were held out, and with classes that were held out.
+
+
+# %% alt="Loss on training sequences, held-out labels and held-out classes, for two layers and for one"
+def draw_sets():
+    sets = {
+        "like those of training": ("trained", {"color": "#000000", "linestyle": "-"}),
+        "new pairs of labels": ("relabelled", {"color": "#0072B2", "linestyle": (0, (4, 1))}),
+        "new classes": ("new_classes", {"color": "#E69F00", "linestyle": (0, (5, 1, 1, 1))}),
+    }
+    figure, panels = plt.subplots(1, 2, figsize=(10, 3), sharey=True)
+    for arm, title, axes in zip(("whole", "one-layer"), ("Two layers", "One layer"), panels, strict=True):
+        for kind, look in sets.values():
+            plots.curves(axes, read.whole(scores[scores.arm == arm], f"loss:{kind}"), look)
+        axes.axhline(math.log(2), color="#AAAAAA", linewidth=0.8)
+        axes.set(title=title, xlabel="training step", ylim=(0, 1.6))
+    panels[0].set_ylabel("loss in nats")
+    plots.legend(figure, {name: look for name, (_, look) in sets.items()})
+
+
+draw_sets()
 
 # %% [markdown]
 # ## How long it takes, and how far from an exponential it is

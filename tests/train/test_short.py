@@ -1,0 +1,61 @@
+"""Compiled losses of short models: the same training, and a way on where nothing can be compiled."""
+
+import logging
+import shutil
+
+import pytest
+import torch
+
+from reinduce.config.specs import CheckpointSpec, ModelSpec, TrainSpec, from_dict
+from reinduce.model.transformer import Transformer, sequence_losses
+from reinduce.task import exemplars
+from reinduce.train import short
+from reinduce.train.loop import AdamW
+
+SPEC = exemplars.Spec(classes=12, new_classes=7, features=16)
+CLAMPS = [{"what": "silence", "layer": 1, "but": 0}, {"what": "attend_previous", "layer": 0, "head": 1}]
+
+
+def model(clamps=(), seed=0):
+    values = {"layers": 2, "d_model": 32, "heads": 4, "vocabulary": 5, "context": 5, "features": 16}
+    spec = from_dict(ModelSpec, values | {"positions": "rotary", "clamps": list(clamps)})
+    return Transformer(spec).initialise(seed).give_features(torch.rand(12, 16, generator=torch.Generator()))
+
+
+def losses(trained: Transformer, losses_of, steps=30) -> list[float]:
+    spec = TrainSpec(steps=steps, batch=8, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 10}))
+    optim, made = AdamW(spec, trained), []
+    for step in range(steps):
+        loss = losses_of(trained, exemplars.sequences(SPEC, "trained", 8, step)).mean()
+        made.append(loss.item())
+        optim.step(loss, spec.learning_rate)
+    return made
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
+def test_compiled_losses_are_the_same_and_serve_several_seeds(caplog):
+    compiled = short.compiled()
+    for clamps, seed in ((CLAMPS, 0), (CLAMPS, 1)):
+        assert losses(model(clamps, seed), compiled) == pytest.approx(
+            losses(model(clamps, seed), sequence_losses), abs=1e-5
+        )
+    assert "not compiled" not in caplog.text
+
+
+def test_without_a_compiler_training_goes_on_and_says_so_once(caplog, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("No working C++ compiler found\n  and what else it tried")
+
+    monkeypatch.setattr(torch, "compile", fails)
+    with caplog.at_level(logging.WARNING):
+        assert losses(model(), short.compiled()) == losses(model(), sequence_losses)
+    assert [record.message for record in caplog.records] == [
+        "not compiled, training takes more than twice as long (needs a C++ compiler): No working C++ compiler found"
+    ]
+
+
+def test_only_long_trainings_of_short_models_are_compiled():
+    five, long = model().spec, from_dict(ModelSpec, dict(layers=1, d_model=8, heads=1, vocabulary=9, context=64))
+    assert short.losses_for(five, short.PAYS - 1) is sequence_losses
+    assert short.losses_for(long, 10**6) is sequence_losses
+    assert short.losses_for(five, short.PAYS) is not sequence_losses

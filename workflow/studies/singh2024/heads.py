@@ -1,0 +1,94 @@
+# %%
+import matplotlib.pyplot as plt
+from IPython.display import HTML
+
+from reinduce.report import plots, read
+
+# %% tags=["parameters"]
+results = "results"
+study = "singh2024"
+scale = "laptop"
+
+# %%
+plots.style()
+ALONE = ["one-head", *(f"head-{head}" for head in range(1, 8))]
+arms = read.arms(results, study).loc[["whole", *ALONE]]
+scores = read.scores(results, study, arms)
+trajectories = read.of_runs("trajectories", results, study, arms)
+ablations = read.of_runs("ablations", results, study, arms.loc[["whole"]])
+
+# %% [markdown]
+# # Several heads do the same, and add up
+#
+# A model whose eight heads of the second layer all learned freely, taken apart at the end of training. An **induction
+# head's strength** is how much more it looks from the query at the right label than at the wrong one. Silencing any
+# one head costs next to nothing; the strongest alone nearly solves the task; and every further head lowers the loss.
+
+# %%
+HTML(read.overview(arms).to_html(index=False, border=0))
+
+# %%
+SEEDS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8C8C8C", "#C04A00", "#6A3D9A", "#7F2704")
+last = read.last(ablations[ablations.metric == "accuracy:trained"])
+strength = read.last(read.whole(scores[(scores.arm == "whole") & (scores.layer == 1)], "induction_strength"))
+strength = strength.astype({"head": int}).set_index(["seed", "head"]).value
+
+
+def of_heads(rows):
+    """Values of the second layer's heads by seed and head."""
+    return rows[rows.layer == 1].astype({"head": int}).set_index(["seed", "head"]).value
+
+
+def points(axes, x, y):
+    """A point a head, a colour a seed."""
+    for seed, some in y.groupby("seed"):
+        axes.scatter(x.reindex(some.index), some, s=18, color=SEEDS[seed % len(SEEDS)], alpha=0.8, linewidth=0)
+
+
+# %% alt="Accuracy of each head alone against its strength, accuracy without each head, and loss as heads are added"
+def draw_heads():
+    _, panels = plt.subplots(1, 3, figsize=(10, 3.2))
+    points(panels[0], strength, of_heads(last[last.chosen == "all_but"]))
+    points(panels[1], strength, of_heads(last[last.chosen == "single"]))
+    added = read.last(ablations[(ablations.metric == "loss:trained") & (ablations.chosen == "strongest")])
+    for seed, run in added.groupby("seed"):
+        panels[2].plot(run.draw, run.value, color=SEEDS[seed % len(SEEDS)], marker=".", linewidth=1)
+    panels[2].set_yscale("log")
+    panels[0].set(title="Each head alone", xlabel="strength", ylabel="accuracy", ylim=(0, 1.02))
+    panels[1].set(title="All but this head", xlabel="strength", ylim=(0, 1.02))
+    panels[2].set(title="Heads added, strongest first", xlabel="heads", ylabel="loss in nats")
+
+
+draw_heads()
+
+# %% [markdown]
+# A colour is a seed.
+#
+# ## Learning alone, and together
+#
+# Left: every head of the second layer can learn the task alone, if later than all together (the bar at the left of
+# each seed). Middle: do those that are fast alone become the strong ones together? Right: what the first layer adds to
+# the answer directly, around the second layer, while the model learns: early it helps, at the end not at all.
+
+
+# %% alt="Steps that heads take alone and together, strength against steps alone, and the first layer's direct part"
+def draw_learning():
+    _, panels = plt.subplots(1, 3, figsize=(10, 3.2))
+    steps = read.whole(trajectories, "learned_step")
+    together = steps[steps.arm == "whole"].set_index("seed").value
+    alone = steps[steps.arm.isin(ALONE)].assign(head=lambda rows: rows.arm.map({a: i for i, a in enumerate(ALONE)}))
+    alone = alone.set_index(["seed", "head"]).value
+    for seed, value in together.items():
+        panels[0].plot([seed - 0.35, seed + 0.35], [value, value], color="#CC3311", linewidth=2)
+    points(panels[0], alone.index.to_frame()["seed"], alone)
+    points(panels[1], alone, strength.reindex(alone.index))
+    direct = ablations[(ablations.chosen == "layer") & (ablations.edit == "pattern_and_value_preserving")]
+    direct = direct[(direct.metric == "loss:trained") & (direct.layer == 0)]
+    plots.curves(panels[2], direct.assign(value=direct.value - direct.baseline), {"color": "#0072B2", "linestyle": "-"})
+    panels[0].set(title="Learned: heads alone, and together (red)", xlabel="seed", ylabel="training step")
+    panels[1].set(title="Racing", xlabel="learned alone at step", ylabel="strength together")
+    panels[2].set(title="Without the first layer's direct part", xlabel="training step", ylabel="nats lost")
+    panels[2].axhline(0, color="#AAAAAA", linewidth=0.8)
+
+
+draw_learning()
