@@ -35,6 +35,20 @@ def test_a_warning_reaches_the_log(tmp_path):
     assert "a library complains" in (tmp_path / "log").read_text()
 
 
+def test_jobs_import_no_pandas_and_may_ask_for_it():
+    """pyarrow would import it in every job; torch's compiler asks where it is."""
+    program = (
+        "import importlib.util, sys; from reinduce import cli\n"
+        "sys.meta_path.insert(0, cli.WithoutPandas)\n"
+        "assert importlib.util.find_spec('pandas').origin is None\n"
+        "import pyarrow; pyarrow.array([1])\n"
+        "assert 'pandas' not in sys.modules\n"
+        "from torch._dynamo import trace_rules; trace_rules.add('pandas')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_package_is_a_command_too():
     done = subprocess.run([sys.executable, "-m", "reinduce", "--help"], capture_output=True, text=True)
     assert done.returncode == 0

@@ -201,7 +201,8 @@ class Progress:
 
     def tell(self, step: int, loss: float) -> None:
         now = time.monotonic()
-        if now - self.told < self.seconds and step < self.steps:
+        # The first step may have waited for a compiler: a rate made of it would say nothing.
+        if (now - self.told < self.seconds or step - self.start < 10) and step < self.steps:
             return
         self.told = now
         rate = (step - self.start) / max(now - self.began, 1e-9)
