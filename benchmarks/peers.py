@@ -303,3 +303,53 @@ def plain_gpt(model: Transformer) -> PlainGPT:
     for theirs, ours in pairs:
         theirs.data.copy_(ours.data)
     return made
+
+
+class PlainFive(torch.nn.Module):
+    """The five-token model as one writes it first: fused attention, a module for every matrix."""
+
+    def __init__(self, vectors_NF: Tensor, labels: int, layers: int, width: int, heads: int):
+        super().__init__()
+        linear, norm = torch.nn.Linear, torch.nn.LayerNorm
+        self.vectors, self.heads = vectors_NF, heads
+        self.exemplars, self.labels = linear(vectors_NF.shape[1], width), torch.nn.Embedding(labels, width)
+        self.norms = torch.nn.ModuleList(norm(width) for _ in range(layers))
+        self.qkv = torch.nn.ModuleList(linear(width, 3 * width, bias=False) for _ in range(layers))
+        self.out = torch.nn.ModuleList(linear(width, width, bias=False) for _ in range(layers))
+        self.last, self.head = norm(width), linear(width, labels)
+        rate = 10_000.0 ** -(torch.arange(0, width // heads, 2) / (width // heads))
+        angle = (torch.arange(5)[:, None] * rate).repeat_interleave(2, dim=1)
+        self.cos, self.sin = angle.cos(), angle.sin()
+
+    def turned(self, x_BHTE: Tensor) -> Tensor:
+        """Rotary positions: neighbouring channels are turned in pairs."""
+        swapped = torch.stack((-x_BHTE[..., 1::2], x_BHTE[..., 0::2]), dim=-1).flatten(-2)
+        return x_BHTE * self.cos + swapped * self.sin
+
+    def forward(self, tokens_B6: Tensor) -> Tensor:
+        """Mean loss of the query's label."""
+        shown = self.exemplars(self.vectors[tokens_B6[:, 0:5:2] - self.labels.num_embeddings])
+        named = self.labels(tokens_B6[:, 1:4:2])
+        x = torch.stack((shown[:, 0], named[:, 0], shown[:, 1], named[:, 1], shown[:, 2]), dim=1)
+        B, T, D = x.shape
+        for norm, qkv, out in zip(self.norms, self.qkv, self.out, strict=True):
+            q, k, v = (part.view(B, T, self.heads, -1).transpose(1, 2) for part in qkv(norm(x)).split(D, dim=2))
+            z = F.scaled_dot_product_attention(self.turned(q), self.turned(k), v, is_causal=True)
+            x = x + out(z.transpose(1, 2).reshape(B, T, D))
+        return F.cross_entropy(self.head(self.last(x[:, -1])), tokens_B6[:, 5])
+
+
+def plain_five(model: Transformer, vectors_NF: Tensor) -> PlainFive:
+    """A PlainFive with the weights of a model without MLPs, and the vectors of its exemplars."""
+    spec = model.spec
+    made = PlainFive(vectors_NF, spec.vocabulary, spec.layers, spec.d_model, spec.heads)
+    pairs = [(made.exemplars.weight, model.W_F), (made.exemplars.bias, model.b_F), (made.labels.weight, model.W_E)]
+    pairs += [(made.last.weight, model.ln_final.weight), (made.last.bias, model.ln_final.bias)]
+    pairs += [(made.head.weight, model.W_U), (made.head.bias, model.b_U)]
+    for norm, qkv, out, block in zip(made.norms, made.qkv, made.out, model.blocks, strict=True):
+        pairs += [(norm.weight, block.ln1.weight), (norm.bias, block.ln1.bias)]
+        pairs += [(qkv.weight, block.attn.W_QKV), (out.weight, block.attn.W_O)]
+    with torch.no_grad():
+        for theirs, ours in pairs:
+            theirs.copy_(ours)
+    return made

@@ -1,5 +1,7 @@
 """Vectors of exemplars: made, or read from a user's file that is checked before anything is trained on it."""
 
+import h5py
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -94,8 +96,65 @@ def test_a_file_that_does_not_fit_is_refused_with_what_was_found_and_expected(pr
         prepared(prepare, spec)
 
 
+@pytest.fixture
+def hdf5(tmp_path):
+    """An HDF5 file of features: its datasets."""
+
+    def write(**datasets):
+        with h5py.File(tmp_path / "features.h5", "w") as file:
+            for name, values in datasets.items():
+                file[name] = values
+        return str(tmp_path / "features.h5")
+
+    return write
+
+
+def vectors(*shape):
+    return np.arange(np.prod(shape), dtype="float64").reshape(shape)
+
+
+def test_features_of_hdf5_are_read_in_order(prepare, hdf5):
+    """As the paper's own file has them: [classes, exemplars, features]."""
+    spec = {"classes": 5, "new_classes": 3, "exemplars": 2, "features": 6, "source": "file"}
+    _, folder = prepared(prepare, spec | {"path": hdf5(omniglot=vectors(9, 3, 6))})
+    expected = torch.from_numpy(vectors(9, 3, 6)[:8, :2].reshape(16, 6)).float()
+    assert torch.equal(read_features(folder), expected)
+
+
+def spoilt(at, value):
+    made = vectors(9, 2, 6)
+    made[at] = value
+    return made
+
+
+@pytest.mark.parametrize(
+    ("datasets", "message"),
+    [
+        ({"x": vectors(7, 2, 6)}, r"7 classes found, 8 expected \(5 for training and 3 new ones\)"),
+        (
+            {"x": vectors(9, 12)},
+            r"dataset 'x' has shape \(9, 12\); expected \[classes, 2 or more exemplars, 6 features\]",
+        ),
+        ({"x": vectors(9, 2, 5)}, r"dataset 'x' has shape \(9, 2, 5\); expected .* set features or exemplars"),
+        ({"x": vectors(9, 1, 6)}, r"dataset 'x' has shape \(9, 1, 6\); expected \[classes, 2 or more exemplars"),
+        ({"x": spoilt((4, 1, 2), np.nan)}, "1 vectors are not finite, the first is exemplar 1 of class 4; expected"),
+        ({"x": spoilt((0, 0, 0), np.inf)}, "1 vectors are not finite, the first is exemplar 0 of class 0"),
+        ({"x": vectors(9, 2, 6), "y": vectors(3)}, r"2 datasets found \(x, y\), expected one \[classes"),
+        ({}, "0 datasets found"),
+    ],
+)
+def test_an_hdf5_file_that_does_not_fit_is_refused(prepare, hdf5, datasets, message):
+    spec = {"classes": 5, "new_classes": 3, "exemplars": 2, "features": 6, "source": "file", "path": hdf5(**datasets)}
+    with pytest.raises(ValueError, match=message):
+        prepared(prepare, spec)
+
+
+def test_what_is_no_hdf5_is_named(prepare, tmp_path):
+    (tmp_path / "features.h5").write_text("no")
+    with pytest.raises(ValueError, match="features.h5: not an HDF5 file"):
+        prepared(prepare, {"source": "file", "path": str(tmp_path / "features.h5")})
+
+
 def test_a_file_that_is_not_there_is_named(prepare):
-    with pytest.raises(
-        FileNotFoundError, match="nowhere.parquet: no such file; set path to a Parquet file of features"
-    ):
+    with pytest.raises(FileNotFoundError, match="nowhere.parquet: no such file; set path to an HDF5 or Parquet file"):
         prepared(prepare, {"source": "file", "path": "nowhere.parquet"})

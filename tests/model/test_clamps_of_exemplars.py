@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from reinduce.config.specs import ClampSpec, ModelSpec, from_dict
+from reinduce.config.specs import ArmSpec, CheckpointSpec, ClampSpec, ModelSpec, TrainSpec, from_dict
 from reinduce.model.transformer import Transformer, sequence_losses
 from reinduce.task import exemplars
+from reinduce.train.loop import train
 
 SPEC = exemplars.Spec(classes=12, new_classes=7, exemplars=2, features=16)
 TOKENS = exemplars.sequences(SPEC, "trained", 60, 3)
@@ -79,6 +80,51 @@ def test_a_copy_of_a_clamped_layer_takes_its_clamped_scores():
     torch.testing.assert_close(logits.gather(1, TOKENS[:, [1, 3]]), scores[:, [1, 3]], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("head", [None, 2])
+@pytest.mark.parametrize("site", ["q", "k", "v", "pattern"])
+def test_what_is_preserved_is_that_of_a_pass_without_clamps(site, head):
+    """Layer 1's heads are silent; layer 2 goes on as if they were not, at this site and no other."""
+    silent = [{"what": "silence", "layer": 0, "head": h} for h in range(4)]
+    names = [f"blocks.1.attn.{kind}" for kind in ("q", "k", "v", "pattern")]
+    own = {"site": site} | ({} if head is None else {"head": head})
+    free, unkept, kept = (
+        model(TOKENS[:, :5], capture=names)[1]
+        for model in (clamped(), clamped(*silent), clamped(*silent, {"what": "preserve", "layer": 1, **own}))
+    )
+    name = f"blocks.1.attn.{site}"
+    axis = 1 if site == "pattern" else 2
+    chosen, others = ([head], [0, 1, 3]) if head is not None else (list(range(4)), [])
+    torch.testing.assert_close(
+        kept[name].index_select(axis, torch.tensor(chosen)), free[name].index_select(axis, torch.tensor(chosen))
+    )
+    for i in others:
+        torch.testing.assert_close(kept[name].select(axis, i), unkept[name].select(axis, i))
+    assert not torch.allclose(free[name], unkept[name], atol=1e-4)
+    for other in set(names) - {name, "blocks.1.attn.pattern"}:
+        assert torch.equal(kept[other], unkept[other])
+
+
+def test_gradients_flow_through_both_passes_of_what_is_preserved():
+    silent = [{"what": "silence", "layer": 0, "head": h} for h in range(4)]
+    for clamps, reached in ((silent, False), ([*silent, {"what": "preserve", "layer": 1, "site": "k"}], True)):
+        model = clamped(*clamps)
+        sequence_losses(model, TOKENS).mean().backward()
+        gradient = model.blocks[0].attn.W_O.grad
+        assert (gradient is not None and bool(gradient.any())) == reached
+
+
+def test_clamps_that_contradict_each_other_stop_a_training_before_it_begins(tmp_path):
+    clamps = [
+        {"what": "attend_previous", "layer": 0, "head": 1},
+        {"what": "preserve", "layer": 0, "site": "pattern", "head": 1},
+    ]
+    spec = TrainSpec(steps=5, batch=4, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 5}))
+    arm = ArmSpec(study="s", arm="a", task="t", model=clamped(*clamps).spec, train=spec)
+    with pytest.raises(ValueError, match="two edits contradict each other: put blocks.0.attn.pattern, head 1"):
+        train(arm, 0, lambda step, n: TOKENS[:n], tmp_path, features=FEATURES)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("clamps", "reached", "spared"),
     [
@@ -105,6 +151,9 @@ def test_gradients_reach_what_is_not_clamped(clamps, reached, spared):
         ({"what": "layer_one", "layer": 1, "head": 0}, "layer_one is of all heads of the layer; leave out head"),
         ({"what": "match", "layer": 1, "strength": 1.5}, "strength must lie between 0 and 1, not 1.5"),
         ({"what": "silence", "layer": 1, "strength": 0.5}, "strength belongs to match, not to silence"),
+        ({"what": "preserve", "layer": 1}, "site must be one of q, k, v, pattern for preserve"),
+        ({"what": "preserve", "layer": 1, "site": "z"}, "site must be one of q, k, v, pattern .* not 'z' for preserve"),
+        ({"what": "silence", "layer": 1, "site": "q"}, "belongs to no other clamp; not 'q' for silence"),
         ({"what": "mach", "layer": 1}, "what must be one of keys_read_embedding, .*match.*, not 'mach'"),
     ],
 )

@@ -201,6 +201,7 @@ AGREEING = {
     "other layers": [Edit("blocks.0.attn.z", 0.0), Edit("blocks.1.attn.z", 1.0)],
     "other positions": [Edit("embed", 0.0, positions=slice(2, 8)), Edit("embed", 1.0, positions=[8])],
     "other rows": [Edit("embed", 0.0, rows=slice(0, 3)), Edit("embed", 1.0, rows=slice(3, 6))],
+    "put, then scaled": [Edit("blocks.1.attn.z", 1.0, 2), Edit("blocks.1.attn.z", 0.5, scale=True)],
     "put, then add": [Edit("resid_post", 0.0), Edit("resid_post", 1.0, add=True)],
 }
 

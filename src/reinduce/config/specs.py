@@ -33,7 +33,10 @@ CLAMPS = {
     "layer_one": "the layer matches what a perfect previous-token layer would give it, and reads the embedding",
     "match": "the query attends to the label of its own class (exemplars), by `strength`, and else to the other one",
     "copy": "the logits of the two labels are the head's scores for them (exemplars)",
+    "preserve": "the layer's queries, keys, values or patterns (`site`) are those of a pass without any clamp",
 }
+PRESERVED = ("q", "k", "v", "pattern")
+"""Sites that a clamp can preserve."""
 OF_EXEMPLARS = ("layer_one", "match", "copy")
 """Clamps that know where exemplars and labels stand."""
 """Edits that hold through training and ever after: name → what it does. Made in `model.clamps`."""
@@ -46,7 +49,7 @@ class ClampSpec:
     __pydantic_config__ = STRICT
 
     what: str
-    """keys_read_embedding, attend_previous, never_attend_previous, silence, layer_one, match, copy."""
+    """keys_read_embedding, attend_previous, never_attend_previous, silence, layer_one, match, copy, preserve."""
     layer: int
     """The layer, from 0 on."""
     head: int | None = None
@@ -55,9 +58,16 @@ class ClampSpec:
     """silence: all heads of the layer but this one."""
     strength: float = 1.0
     """match: weight of the right label; the wrong one gets the rest."""
+    site: str | None = None
+    """preserve: q, k, v or pattern."""
 
     def __post_init__(self) -> None:
         require(self.what in CLAMPS, f"what must be one of {', '.join(CLAMPS)}, not {self.what!r}")
+        require(
+            (self.site in PRESERVED) if self.what == "preserve" else self.site is None,
+            f"site must be one of {', '.join(PRESERVED)} for preserve, and belongs to no other clamp; "
+            f"not {self.site!r} for {self.what}",
+        )
         require(self.but is None or self.what == "silence", f"but belongs to silence, not to {self.what}")
         require(self.but is None or self.head is None, "silence takes head or but, not both")
         require(0 <= self.strength <= 1, f"strength must lie between 0 and 1, not {self.strength}")

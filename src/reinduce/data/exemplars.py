@@ -53,13 +53,65 @@ def from_latent(spec: ExemplarsSpec) -> Tensor:
 
 
 def from_file(spec: ExemplarsSpec) -> Tensor:
-    """Vectors [classes, exemplars, features] of a Parquet file with a row an exemplar: class, exemplar, features.
+    """Vectors [classes, exemplars, features] of a user's file, the first classes and exemplars in it.
 
-    Raises FileNotFoundError or ValueError that says what was found and what was expected.
+    HDF5 (.h5, .hdf5) with one dataset of that shape, or Parquet with a row an exemplar: class,
+    exemplar, features. Raises FileNotFoundError or ValueError that says what was found and
+    what was expected.
     """
     path = Path(spec.path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; set path to a Parquet file of features")
+        raise FileNotFoundError(f"{path}: no such file; set path to an HDF5 or Parquet file of features")
+    names, vectors = (from_hdf5 if path.suffix in (".h5", ".hdf5") else from_parquet)(path, spec)
+    bad = ~vectors.isfinite().all(dim=2)
+    if bad.any():
+        c, e = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"{path}: {int(bad.sum())} vectors are not finite, the first is exemplar {e} of class {names[c]!r}; "
+            "expected finite numbers"
+        )
+    return vectors
+
+
+def _enough_classes(path: Path, found: int, spec: ExemplarsSpec) -> None:
+    wanted = spec.classes + spec.new_classes
+    require(
+        found >= wanted,
+        f"{path}: {found} classes found, {wanted} expected ({spec.classes} for training and "
+        f"{spec.new_classes} new ones); lower classes or new_classes, or give more",
+    )
+
+
+def from_hdf5(path: Path, spec: ExemplarsSpec) -> tuple[list, Tensor]:
+    """Numbers of classes, and the vectors, of an HDF5 file's only dataset [classes, exemplars, features]."""
+    # Needed for such files alone: everything else runs where there is no h5py.
+    import h5py
+
+    found: dict[str, h5py.Dataset] = {}
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise ValueError(f"{path}: not an HDF5 file ({error})") from None
+    with file:
+        file.visititems(lambda name, entry: found.update({name: entry} if isinstance(entry, h5py.Dataset) else {}))
+        require(
+            len(found) == 1,
+            f"{path}: {len(found)} datasets found ({', '.join(found)}), expected one [classes, exemplars, features]",
+        )
+        [(name, data)] = found.items()
+        wanted = f"expected [classes, {spec.exemplars} or more exemplars, {spec.features} features]"
+        require(data.ndim == 3, f"{path}: dataset {name!r} has shape {data.shape}; {wanted}")
+        _enough_classes(path, data.shape[0], spec)
+        fits = data.shape[1] >= spec.exemplars and data.shape[2] == spec.features
+        require(fits, f"{path}: dataset {name!r} has shape {data.shape}; {wanted}; set features or exemplars")
+        require(data.dtype.kind in "fiu", f"{path}: dataset {name!r} holds {data.dtype}, expected numbers")
+        # No more than is wanted is read.
+        chosen = data[: spec.classes + spec.new_classes, : spec.exemplars]
+    return list(range(len(chosen))), torch.from_numpy(chosen.astype("float32"))
+
+
+def from_parquet(path: Path, spec: ExemplarsSpec) -> tuple[list, Tensor]:
+    """Names of classes, and the vectors, of a Parquet file with a row an exemplar."""
     try:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:
@@ -76,13 +128,8 @@ def from_file(spec: ExemplarsSpec) -> Tensor:
     by_class: dict = {}
     for row in rows:
         by_class.setdefault(row["class"], []).append(row["features"])
-    wanted = spec.classes + spec.new_classes
-    require(
-        len(by_class) >= wanted,
-        f"{path}: {len(by_class)} classes found, {wanted} expected ({spec.classes} for training and "
-        f"{spec.new_classes} new ones); lower classes or new_classes, or give more",
-    )
-    chosen = dict(list(by_class.items())[:wanted])
+    _enough_classes(path, len(by_class), spec)
+    chosen = dict(list(by_class.items())[: spec.classes + spec.new_classes])
     for name, vectors in chosen.items():
         require(
             len(vectors) >= spec.exemplars,
@@ -95,11 +142,4 @@ def from_file(spec: ExemplarsSpec) -> Tensor:
                 f"{path}: class {name!r}: a vector of width {width} found, {spec.features} expected; set features",
             )
     made = torch.tensor([vectors[: spec.exemplars] for vectors in chosen.values()], dtype=torch.float32)
-    bad = ~made.isfinite().all(dim=2)
-    if bad.any():
-        c, e = bad.nonzero()[0].tolist()
-        raise ValueError(
-            f"{path}: {int(bad.sum())} vectors are not finite, the first is exemplar {e} of class {list(chosen)[c]!r}; "
-            "expected finite numbers"
-        )
-    return made
+    return list(chosen), made

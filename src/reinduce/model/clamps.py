@@ -15,7 +15,7 @@ from torch import Tensor
 
 from reinduce.config.specs import ClampSpec, ModelSpec
 from reinduce.model.patterns import previous_token_pattern
-from reinduce.model.sites import Edit
+from reinduce.model.sites import HEAD_AXIS, Edit
 from reinduce.task.exemplars import LABELS, QUERY, right_label
 
 if TYPE_CHECKING:
@@ -109,8 +109,32 @@ def copy(model: "Transformer", tokens_BT: Tensor, clamp: ClampSpec, before: Sequ
     return [Edit("logits", logits_BV[:, None].expand(-1, tokens_BT.shape[1], -1))]
 
 
+def preserve(model: "Transformer", tokens_BT: Tensor, clamp: ClampSpec, before: Sequence[Edit]) -> list[Edit]:
+    """What the layer's heads look for, offer, say or attend to stays, whatever other clamps do below.
+
+    It is that of a first pass without any clamp; gradients flow through both passes.
+    """
+    name = f"blocks.{clamp.layer}.attn.{clamp.site}"
+    captured, x_BTD = {name: None}, model.embed(tokens_BT)
+    for layer in range(clamp.layer + 1):
+        x_BTD = model.block(layer, x_BTD, (), captured)
+    value = captured[name]
+    if clamp.head is not None:
+        value = value.select(HEAD_AXIS[clamp.site], clamp.head)
+    return [Edit(name, value, clamp.head)]
+
+
 Maker = Callable[["Transformer", Tensor, ClampSpec, Sequence[Edit]], list[Edit]]
 MAKERS: dict[str, Maker] = {
     maker.__name__: maker
-    for maker in (keys_read_embedding, attend_previous, never_attend_previous, silence, layer_one, match, copy)
+    for maker in (
+        keys_read_embedding,
+        attend_previous,
+        never_attend_previous,
+        silence,
+        layer_one,
+        match,
+        copy,
+        preserve,
+    )
 }

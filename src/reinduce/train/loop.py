@@ -13,6 +13,7 @@ from torch.optim.adamw import adamw
 
 from reinduce.config.specs import ArmSpec, TrainSpec, digest, stream_seed
 from reinduce.model.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, save_checkpoint
+from reinduce.model.sites import check_edits
 from reinduce.model.tensors import load_tensors, save_tensors
 from reinduce.model.transformer import Transformer, sequence_losses
 from reinduce.task.evaluation import copyable
@@ -121,6 +122,9 @@ def train(
         take_over(model, arm.graft.layer, load_checkpoint(donor).model)
     if features is not None:
         model.give_features(features)
+    # Clamps that contradict each other are told of before anything is trained.
+    first = batch(0, 1).to(device)[:, : arm.model.context]
+    check_edits(arm.model, model.clamps(first), (), *first.shape)
     optim = AdamW(spec, model)
     history = {name: torch.zeros(spec.steps, dtype=torch.float64) for name in ("loss", "gradient_norm")}
     start = resume(saved, digest(arm), optim, history)

@@ -11,11 +11,9 @@ scale = "laptop"
 
 # %%
 plots.style()
-ALONE = ["one-head", *(f"head-{head}" for head in range(1, 8))]
-arms = read.arms(results, study).loc[["whole", *ALONE]]
+arms = read.arms(results, study).loc[["whole"]]
 scores = read.scores(results, study, arms)
-trajectories = read.of_runs("trajectories", results, study, arms)
-ablations = read.of_runs("ablations", results, study, arms.loc[["whole"]])
+ablations = read.of_runs("ablations", results, study, arms)
 
 # %% [markdown]
 # # Several heads do the same, and add up
@@ -30,7 +28,7 @@ HTML(read.overview(arms).to_html(index=False, border=0))
 # %%
 SEEDS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8C8C8C", "#C04A00", "#6A3D9A", "#7F2704")
 last = read.last(ablations[ablations.metric == "accuracy:trained"])
-strength = read.last(read.whole(scores[(scores.arm == "whole") & (scores.layer == 1)], "induction_strength"))
+strength = read.last(read.whole(scores[scores.layer == 1], "induction_strength"))
 strength = strength.astype({"head": int}).set_index(["seed", "head"]).value
 
 
@@ -64,31 +62,20 @@ draw_heads()
 # %% [markdown]
 # A colour is a seed.
 #
-# ## Learning alone, and together
+# ## What the first layer says itself
 #
-# Left: every head of the second layer can learn the task alone, if later than all together (the bar at the left of
-# each seed). Middle: do those that are fast alone become the strong ones together? Right: what the first layer adds to
-# the answer directly, around the second layer, while the model learns: early it helps, at the end not at all.
+# What the model loses when the first layer's direct part, around the second layer, is taken away: early in training it
+# helps, at the end not at all.
 
 
-# %% alt="Steps that heads take alone and together, strength against steps alone, and the first layer's direct part"
-def draw_learning():
-    _, panels = plt.subplots(1, 3, figsize=(10, 3.2))
-    steps = read.whole(trajectories, "learned_step")
-    together = steps[steps.arm == "whole"].set_index("seed").value
-    alone = steps[steps.arm.isin(ALONE)].assign(head=lambda rows: rows.arm.map({a: i for i, a in enumerate(ALONE)}))
-    alone = alone.set_index(["seed", "head"]).value
-    for seed, value in together.items():
-        panels[0].plot([seed - 0.35, seed + 0.35], [value, value], color="#CC3311", linewidth=2)
-    points(panels[0], alone.index.to_frame()["seed"], alone)
-    points(panels[1], alone, strength.reindex(alone.index))
+# %% alt="Nats lost without the first layer's direct part, by training step"
+def draw_direct():
     direct = ablations[(ablations.chosen == "layer") & (ablations.edit == "pattern_and_value_preserving")]
     direct = direct[(direct.metric == "loss:trained") & (direct.layer == 0)]
-    plots.curves(panels[2], direct.assign(value=direct.value - direct.baseline), {"color": "#0072B2", "linestyle": "-"})
-    panels[0].set(title="Learned: heads alone, and together (red)", xlabel="seed", ylabel="training step")
-    panels[1].set(title="Racing", xlabel="learned alone at step", ylabel="strength together")
-    panels[2].set(title="Without the first layer's direct part", xlabel="training step", ylabel="nats lost")
-    panels[2].axhline(0, color="#AAAAAA", linewidth=0.8)
+    _, axes = plt.subplots(figsize=(6, 2.6))
+    plots.curves(axes, direct.assign(value=direct.value - direct.baseline), {"color": "#0072B2", "linestyle": "-"})
+    axes.axhline(0, color="#AAAAAA", linewidth=0.8)
+    axes.set(title="Without the first layer's direct part", xlabel="training step", ylabel="nats lost")
 
 
-draw_learning()
+draw_direct()
