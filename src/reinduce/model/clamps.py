@@ -125,16 +125,5 @@ def preserve(model: "Transformer", tokens_BT: Tensor, clamp: ClampSpec, before: 
 
 
 Maker = Callable[["Transformer", Tensor, ClampSpec, Sequence[Edit]], list[Edit]]
-MAKERS: dict[str, Maker] = {
-    maker.__name__: maker
-    for maker in (
-        keys_read_embedding,
-        attend_previous,
-        never_attend_previous,
-        silence,
-        layer_one,
-        match,
-        copy,
-        preserve,
-    )
-}
+KNOWN = (keys_read_embedding, attend_previous, never_attend_previous, silence, layer_one, match, copy, preserve)
+MAKERS: dict[str, Maker] = {maker.__name__: maker for maker in KNOWN}

@@ -34,6 +34,10 @@ def rotate(x_BTHE: Tensor) -> Tensor:
     T, E = x_BTHE.shape[1], x_BTHE.shape[3]
     rate = torch.exp(torch.arange(0, E, 2, device=x_BTHE.device) * (-math.log(10_000.0) / E))
     angle = (torch.arange(T, device=x_BTHE.device)[:, None] * rate)[:, None]
+    if not torch.compiler.is_compiling():
+        # Several times faster than what stands below, of which a compiler makes one loop.
+        turn = torch.polar(torch.ones_like(angle), angle)
+        return torch.view_as_real(torch.view_as_complex(x_BTHE.unflatten(-1, (-1, 2))) * turn).flatten(-2)
     cos, sin = angle.cos(), angle.sin()
     even, odd = x_BTHE[..., 0::2], x_BTHE[..., 1::2]
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)

@@ -70,7 +70,7 @@ class AdamW:
         ):
             self.gradient_of[parameter].copy_(found) if found is not None else self.gradient_of[parameter].zero_()
         gradient = self.gradient
-        norm = torch.nn.utils.get_total_norm([self.gradient_of[p] for p in self.parameters])
+        norm = gradient.norm()
         if self.spec.clip:
             gradient *= (self.spec.clip / (norm + 1e-6)).clamp(max=1)
         stretches = ((0, self.matrices, self.spec.weight_decay), (self.matrices, len(gradient), 0.0))
