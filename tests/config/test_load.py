@@ -219,6 +219,62 @@ def test_resolved_files_are_written_once_and_only_where_changed(project, tmp_pat
     assert changed == {"config.json", "olsson2022/attn2/train.json"}
 
 
+def with_study(project, change) -> None:
+    path = project / "workflow" / "studies" / "singh2024" / "study.yaml"
+    study = yaml.safe_load(path.read_text())
+    change(study)
+    path.write_text(yaml.safe_dump(study))
+
+
+def test_a_study_may_vary_a_task(project):
+    """Its own fields replace those of the scale and of config.yaml; the budget is that of the task varied."""
+    resolved = load({"studies": ["singh2024"], "tasks": {"exemplars": {"classes": 60, "latent": 16}}}, project)
+    assert resolved.tasks["exemplars"]["spec"]["classes"] == 60
+    varied = resolved.tasks["singh2024.classes200"]
+    assert (varied["task"], varied["spec"]["classes"], varied["spec"]["latent"]) == ("exemplars", 200, 16)
+    run = resolved.runs["singh2024/c-labels15"]
+    assert (run.arm.task, run.arm.model.vocabulary, run.arm.model.d_model) == ("singh2024.labels15", 15, 64)
+
+    with_study(project, lambda s: s["tasks"].update(classes100={"of": "exemplar", "spec": {}}))
+    with_study(project, lambda s: s["tasks"].update(labels10={"of": "exemplars", "spec": {"vocabulry": 10}}))
+    with_study(project, lambda s: s["tasks"].update(labels15={"of": "exemplars", "spec": {"vocabulary": 2}}))
+    text = "\n".join(problems(project, studies=["singh2024"]))
+    assert "tasks.classes100.of: no task 'exemplar'; there are: phrases" in text
+    assert "task singh2024.labels10: vocabulry: unknown key" in text and "did you mean vocabulary?" in text
+    assert "vocabulary must be 3 labels or more, not 2 (set in workflow/studies/singh2024/study.yaml" in text
+
+
+def test_who_gives_weights_must_be_there_and_fit(project):
+    def change(study):
+        study["arms"]["match"]["starts_as"] = "hole"
+        study["arms"]["graft-own"]["graft"] = {"arm": "whole-labels15", "layer": 0}
+        study["arms"]["graft-other"]["graft"] = {"arm": "one-head", "layer": 2}
+        study["arms"]["copy"]["graft"] = {"arm": "graft-own", "layer": 0}
+        study["arms"]["layer-one"]["graft"] = {"arm": "one-layer", "layer": 1}
+
+    with_study(project, change)
+    text = "\n".join(problems(project, studies=["singh2024"]))
+    where = "workflow/studies/singh2024/study.yaml: arms"
+    assert f"{where}.match.starts_as: no 'hole'; there are: all-previous" in text
+    assert f"{where}.graft-own.graft: its vocabulary is 5, that of whole-labels15 15" in text
+    assert f"{where}.graft-other: graft: no layer 2; layers are 0 to 1" in text
+    assert f"{where}.copy.graft: graft-own is grafted itself" in text
+    assert f"{where}.layer-one.graft: one-layer has no layer 1" in text
+
+
+def test_a_clamp_on_a_head_that_is_not_there_is_told_before_any_job(project):
+    def change(study):
+        study["arms"]["match"]["model"]["clamps"] = [{"what": "match", "layer": 1, "head": 8}]
+        study["arms"]["copy"]["model"]["clamps"] = [{"what": "copy", "layer": 2, "head": 0}]
+        study["arms"]["layer-one"]["model"]["clamps"] = [{"what": "layer_two", "layer": 1}]
+
+    with_study(project, change)
+    text = "\n".join(problems(project, studies=["singh2024"]))
+    assert "singh2024/match: model: clamps: no head 8; heads are 0 to 7" in text
+    assert "singh2024/copy: model: clamps: no layer 2; layers are 0 to 1" in text
+    assert "what must be one of keys_read_embedding" in text and "not 'layer_two'" in text
+
+
 def test_the_schemas_are_those_of_the_types():
     folder = ROOT / "workflow" / "schemas"
     for name, text in schemas().items():

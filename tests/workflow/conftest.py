@@ -50,7 +50,7 @@ class Project:
 def smoke(tmp_path_factory) -> Project:
     """The project after a whole run at smoke scale. Tests that edit it put things back."""
     project = Project(tmp_path_factory.mktemp("smoke"))
-    project.snakemake("--cores", "2", "--config", "scale=smoke", "studies=[olsson2022,review2026]")
+    project.snakemake("--cores", "2", "--config", "scale=smoke")
     return project
 
 

@@ -7,11 +7,14 @@ import re
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 
 from reinduce import tables
+from reinduce.model.checkpoint import load_checkpoint
+from reinduce.task.evaluation import read_examples
 
-SMOKE = ("--config", "scale=smoke", "studies=[olsson2022,review2026]")
+SMOKE = ("--config", "scale=smoke")
 
 
 def rules(planned: dict[str, int], *prefixes: str) -> set[str]:
@@ -32,13 +35,30 @@ def edited(path, text: str):
 class TestWhatIsThere:
     def test_every_claim_has_a_row_with_all_columns(self, smoke):
         rows = pq.read_table(smoke.root / "results/smoke/ledger.parquet").to_pylist()
-        for study in ("olsson2022", "review2026"):
+        for study in ("olsson2022", "review2026", "singh2024"):
             claims = yaml.safe_load((smoke.root / f"workflow/studies/{study}/claims.yaml").read_text())
             assert {row["claim"] for row in rows if row["study"] == study} == {claim["id"] for claim in claims}
         assert all(row["verdict"] in ("holds", "fails", "inconclusive") for row in rows)
         assert all(row["scale"] == "smoke" and row["criterion"] and row["control_verdict"] for row in rows)
         told = json.loads((smoke.root / "results/smoke/ledger.json").read_text())
         assert told["n_claims"] == len(rows)
+
+    def test_a_graft_is_what_another_seed_ended_with(self, smoke):
+        """The first layer of `graft-other`, seed 0, at every checkpoint is that of seed 1 at the end."""
+        folder = smoke.root / "results/smoke/singh2024"
+        donor = load_checkpoint(max((folder / "one-head/seed1/train/checkpoints").iterdir())).model.blocks[0].attn
+        for path in (folder / "graft-other/seed0/train/checkpoints").iterdir():
+            found = load_checkpoint(path).model.blocks[0].attn
+            assert torch.equal(found.W_QKV, donor.W_QKV) and torch.equal(found.W_O, donor.W_O)
+        manifest = json.loads((folder / "graft-other/seed0/train/manifest.json").read_text())
+        assert any("one-head/seed1/" in path for path in manifest["inputs"])
+
+    def test_a_studys_own_variant_of_a_task_has_its_own_data(self, smoke):
+        folder = smoke.root / "results/smoke/data"
+        told = json.loads((folder / "singh2024.labels15/task.json").read_text())
+        assert told["task"] == "exemplars" and told["spec"]["vocabulary"] == 15
+        tokens = read_examples(folder / "singh2024.labels15/trained.parquet")
+        assert tokens[:, [1, 3]].unique().numel() > 10
 
     def test_two_seeds_decide_nothing(self, smoke):
         """Thirty steps and two seeds cannot support a claim, and the judge says so."""
