@@ -30,7 +30,7 @@ def problems(project, **changes):
 def test_what_is_shipped_is_right_at_every_scale(scale):
     resolved = load({"scale": scale}, ROOT)
     assert {name.split("/")[0] for name in resolved.runs} == {"olsson2022", "review2026", "singh2024"}
-    assert len(resolved.runs) == 20 + 34
+    assert len(resolved.runs) == 20 + 31
     assert len(resolved.claims) >= 80
 
 
@@ -235,11 +235,11 @@ def test_a_study_may_vary_a_task(project):
     run = resolved.runs["singh2024/c-labels15"]
     assert (run.arm.task, run.arm.model.vocabulary, run.arm.model.d_model) == ("singh2024.labels15", 15, 64)
 
-    with_study(project, lambda s: s["tasks"].update(classes100={"of": "exemplar", "spec": {}}))
+    with_study(project, lambda s: s["tasks"].update(classes200={"of": "exemplar", "spec": {}}))
     with_study(project, lambda s: s["tasks"].update(labels10={"of": "exemplars", "spec": {"vocabulry": 10}}))
     with_study(project, lambda s: s["tasks"].update(labels15={"of": "exemplars", "spec": {"vocabulary": 2}}))
     text = "\n".join(problems(project, studies=["singh2024"]))
-    assert "tasks.classes100.of: no task 'exemplar'; there are: phrases" in text
+    assert "tasks.classes200.of: no task 'exemplar'; there are: phrases" in text
     assert "task singh2024.labels10: vocabulry: unknown key" in text and "did you mean vocabulary?" in text
     assert "vocabulary must be 3 labels or more, not 2 (set in workflow/studies/singh2024/study.yaml" in text
 

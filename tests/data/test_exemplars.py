@@ -11,7 +11,7 @@ from reinduce.data.exemplars import from_latent
 from reinduce.task.evaluation import read_examples
 from reinduce.task.exemplars import SETS, ExemplarsSpec, read_features
 
-EVALUATION = {"sequences": 40}
+EVALUATION = {"sequences": 40, "held_out": 30}
 
 
 def prepared(prepare, spec, out="data"):
@@ -57,7 +57,7 @@ def test_frozen_sets_and_vectors_are_written(prepare):
     assert [path.name for path in made.outputs] == [*(f"{kind}.parquet" for kind in SETS), "features.safetensors"]
     assert read_features(folder).shape == (10, 16)
     for kind in SETS:
-        assert read_examples(folder / f"{kind}.parquet").shape == (40, 6)
+        assert read_examples(folder / f"{kind}.parquet").shape == (40 if kind == "trained" else 30, 6)
 
 
 def test_a_users_features_are_read_in_order(prepare, file):

@@ -55,7 +55,7 @@ SINGH = {
     **{
         f"{part}-{variant}": ("exemplars", 2, False, 0, 0.3)
         for part in ("whole", "b", "c")
-        for variant in ("classes100", "classes200", "labels10", "labels15")
+        for variant in ("classes200", "labels10", "labels15")
     },
     "one-head": ("exemplars", 2, False, 0, 0.7),
     "previous-token": ("exemplars", 2, False, 0, 0.4),

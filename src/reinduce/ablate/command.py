@@ -13,6 +13,7 @@ from reinduce.ablate.choose import Head, above, matched_draw
 from reinduce.ablate.exemplars import effects
 from reinduce.ablate.joint import ABLATIONS, OTHER_EDITS, ROWS, joint_losses
 from reinduce.ablate.sweep import pairs_of_heads, single_heads
+from reinduce.config.layout import why_without
 from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, checkpoint_name, read_spec, stream_seed
 from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
 from reinduce.model.stand_ins import stand_ins
@@ -41,8 +42,9 @@ def add_ablate_arguments(parser: argparse.ArgumentParser) -> None:
 def run_ablate(args: argparse.Namespace) -> Made:
     """Write the `ablations` table of a run."""
     arm = read_spec(ArmSpec, args.train)
-    if not arm.model.has_heads:
-        raise ValueError(f"{args.train}: a {arm.model.mixer} has no heads to ablate")
+    why = why_without("ablations", arm)
+    if why:
+        raise ValueError(f"{args.train}: the arm {why}; ablate another")
     steps = arm.train.checkpoints.steps(arm.train.steps)
     began = time.monotonic()
     found = (of_exemplars if arm.model.features else of_language)(args, arm, steps)

@@ -76,6 +76,8 @@ def why_without(table: str, arm: ArmSpec) -> str | None:
     """Why an arm's runs have no such table; None where they have."""
     if table in OF_HEADS and not arm.model.has_heads:
         return "has no attention heads"
+    if table == "ablations" and any(clamp.what == "copy" for clamp in arm.model.clamps):
+        return "is given its logits by a clamp"
     if table in OF_LANGUAGE and arm.model.features:
         return "is not trained on language"
     return None

@@ -24,7 +24,7 @@ def prepare(task: Task, folder: Path) -> tuple[list[Path], dict]:
     vectors_CEF = from_latent(spec) if spec.source == "latent" else from_file(spec)
     files = [
         write_examples(
-            folder / f"{kind}.parquet", sequences(spec, kind, task.evaluation.sequences, set_seed(task, kind))
+            folder / f"{kind}.parquet", sequences(spec, kind, task.evaluation.size(kind), set_seed(task, kind))
         )
         for kind in SETS
     ]

@@ -29,16 +29,20 @@ def sinusoids(context: int, width: int) -> Tensor:
     return table
 
 
-def rotate(x_BTHE: Tensor) -> Tensor:
+def turns(context: int, width: int) -> Tensor:
+    """Cosines and sines [2, context, 1, width / 2] by which rotary positions turn pairs of a head's channels."""
+    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
+    angle = (torch.arange(context)[:, None] * rate)[:, None]
+    return torch.stack((angle.cos(), angle.sin()))
+
+
+def rotate(x_BTHE: Tensor, turns: Tensor) -> Tensor:
     """Rotary positions (Su et al. 2021): each pair of channels turns by an angle set by position."""
-    T, E = x_BTHE.shape[1], x_BTHE.shape[3]
-    rate = torch.exp(torch.arange(0, E, 2, device=x_BTHE.device) * (-math.log(10_000.0) / E))
-    angle = (torch.arange(T, device=x_BTHE.device)[:, None] * rate)[:, None]
+    cos, sin = turns[:, : x_BTHE.shape[1]]
     if not torch.compiler.is_compiling():
         # Several times faster than what stands below, of which a compiler makes one loop.
-        turn = torch.polar(torch.ones_like(angle), angle)
-        return torch.view_as_real(torch.view_as_complex(x_BTHE.unflatten(-1, (-1, 2))) * turn).flatten(-2)
-    cos, sin = angle.cos(), angle.sin()
+        pairs = torch.view_as_complex(x_BTHE.unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2)
     even, odd = x_BTHE[..., 0::2], x_BTHE[..., 1::2]
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
 
@@ -61,6 +65,8 @@ class Attention(nn.Module):
             self.smear = nn.Parameter(torch.zeros(H))
         if spec.positions == "shortformer":
             self.register_buffer("positions_TD", sinusoids(spec.context, D), persistent=False)
+        if spec.positions == "rotary":
+            self.register_buffer("turns", turns(spec.context, spec.d_head), persistent=False)
 
     def qkv(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [B T H E] of a normalised residual stream."""
@@ -85,7 +91,7 @@ class Attention(nn.Module):
     def placed(self, kind: str, x_BTHE: Tensor) -> Tensor:
         """What turning and smearing make of projected queries, keys or values."""
         if kind != "v" and self.spec.positions == "rotary":
-            x_BTHE = rotate(x_BTHE)
+            x_BTHE = rotate(x_BTHE, self.turns)
         return self.smeared(x_BTHE) if kind == "k" and self.spec.smeared_keys else x_BTHE
 
     def smeared(self, k_BTHE: Tensor) -> Tensor:
@@ -96,6 +102,8 @@ class Attention(nn.Module):
 
     def scores(self, q_BTHE: Tensor, k_BTHE: Tensor) -> Tensor:
         """Attention scores [B H T T], query by key, not yet masked."""
+        if one_by_one(q_BTHE.shape[1]):
+            return (q_BTHE[:, :, None] * k_BTHE[:, None]).sum(dim=-1).permute(0, 3, 1, 2) / math.sqrt(self.spec.d_head)
         return q_BTHE.transpose(1, 2) @ k_BTHE.permute(0, 2, 3, 1) / math.sqrt(self.spec.d_head)
 
     def head_out(self, z_BTHE: Tensor) -> Tensor:
@@ -251,8 +259,9 @@ class Transformer(nn.Module):
         wanted = {edit.site for edit in edits}.union(captured or ())
         put = {edit.site for edit in edits if edit.replaces_all}
         needed = "qkv"
-        if f"{name}.pattern" in put and wanted.isdisjoint(f"{name}.{kind}" for kind in ("q", "k", "scores")):
-            needed = "v"
+        for site, below in (("pattern", ("q", "k", "scores")), ("scores", ("q", "k"))):
+            if f"{name}.{site}" in put and wanted.isdisjoint(f"{name}.{kind}" for kind in below):
+                needed = "v"
         # What is put there whole need not be computed; all three at once are one product.
         free = [kind for kind in needed if f"{name}.{kind}" not in put]
         parts = (
@@ -295,16 +304,17 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Attention pattern of a layer [B H T T], query by key, for a batch of size (B, T).
 
-        Without queries and keys, the pattern that is put there: [A H T T] if it has fewer
-        rows and nothing else is asked of it.
+        Without queries and keys, that of the scores that are put there, or the pattern that is
+        put there: [A H T T] if it has fewer rows and nothing else is asked of it.
         """
         name = f"blocks.{layer}.attn"
         here = [edit for edit in edits if edit.site == f"{name}.pattern"]
-        if q_BTHE is None:
+        if q_BTHE is None and any(edit.replaces_all for edit in here):
             if here[-1].replaces_all and here[-1].value.ndim == 4 and f"{name}.pattern" not in (captured or ()):
                 return here[-1].value
             return started(self.spec, f"{name}.pattern", None, size, edits, captured)
-        scores = visit(f"{name}.scores", self.blocks[layer].attn.scores(q_BTHE, k_BTHE), edits, captured)
+        found = None if q_BTHE is None else self.blocks[layer].attn.scores(q_BTHE, k_BTHE)
+        scores = started(self.spec, f"{name}.scores", found, size, edits, captured)
         future = torch.ones(size[1], size[1], dtype=torch.bool, device=scores.device).triu(1)
         return visit(f"{name}.pattern", scores.masked_fill(future, -math.inf).softmax(dim=-1), here, captured)
 
@@ -362,6 +372,11 @@ def short_attention(q_BTHE: Tensor, k_BTHE: Tensor, v_BTHE: Tensor, bias_1HTT: T
     return (scores_BTTH.softmax(dim=2)[..., None] * v_BTHE[:, None]).sum(dim=2)
 
 
+def one_by_one(tokens: int) -> bool:
+    """Whether products over so many tokens are made element by element, of which a compiler makes one loop."""
+    return tokens <= SHORT and torch.compiler.is_compiling()
+
+
 def weighted(pattern_AHTT: Tensor, v_BTHE: Tensor) -> Tensor:
     """Values weighted by attention patterns [B T H E].
 
@@ -369,6 +384,8 @@ def weighted(pattern_AHTT: Tensor, v_BTHE: Tensor) -> Tensor:
     copies of them, laid side by side along the value width, so that no pattern is copied.
     """
     A, (B, T, H, E) = pattern_AHTT.shape[0], v_BTHE.shape
+    if one_by_one(T) and A in (1, B):
+        return (pattern_AHTT.permute(0, 2, 3, 1)[..., None] * v_BTHE[:, None]).sum(dim=2)
     v_AHTNE = v_BTHE.view(B // A, A, T, H, E).permute(1, 3, 2, 0, 4)
     z_AHTNE = (pattern_AHTT @ v_AHTNE.reshape(A, H, T, -1)).view(A, H, T, B // A, E)
     return z_AHTNE.permute(3, 0, 2, 1, 4).reshape(B, T, H, E)

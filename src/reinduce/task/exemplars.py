@@ -85,10 +85,17 @@ class Evaluation:
     __pydantic_config__ = STRICT
 
     sequences: int
-    """Sequences of each kind."""
+    """Sequences like those of training, on which curves and heads are measured."""
+    held_out: int
+    """Sequences with held-out pairs of labels, and as many with held-out classes."""
 
     def __post_init__(self) -> None:
-        require(self.sequences > 0, f"sequences must be positive, not {self.sequences}")
+        for name in ("sequences", "held_out"):
+            require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
+
+    def size(self, kind: str) -> int:
+        """Sequences of a kind in SETS."""
+        return self.sequences if kind == "trained" else self.held_out
 
     def check(self, vocabulary: int, context: int) -> None:
         """Any number of sequences can be drawn."""

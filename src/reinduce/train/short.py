@@ -36,7 +36,8 @@ def compiled() -> Losses:
         if made is not None:
             return made(model, tokens)
         try:
-            made = torch.compile(sequence_losses, dynamic=False)
+            # Whether vectors can be used is otherwise tried out with a dozen small programs.
+            made = torch.compile(sequence_losses, dynamic=False, options={"cpp.vec_isa_ok": True})
             return made(model, tokens)
         except Exception as error:  # No compiler, or one that fails in whatever way: nothing depends on it.
             reason = str(error).strip().splitlines() or [type(error).__name__]

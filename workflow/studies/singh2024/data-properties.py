@@ -17,7 +17,7 @@ KINDS = {
     "part C alone (the copy)": ("match", "c-"),
 }
 ROWS = {
-    "classes": {"50": "", "100": "classes100", "200": "classes200"},
+    "classes": {"50": "", "200": "classes200"},
     "labels": {"5": "", "10": "labels10", "15": "labels15"},
 }
 VARIANTS = [name for names in ROWS.values() for name in names.values() if name]
@@ -42,12 +42,12 @@ LOOKS = (
 )
 
 
-# %% alt="Loss by training step for three numbers of classes and of labels; the whole circuit and each part alone"
+# %% alt="Loss by training step for several numbers of classes and of labels; the whole circuit and each part alone"
 def draw_grid():
     figure, panels = plt.subplots(2, 3, figsize=(10, 5), sharex="col", sharey=True)
     for row, (what, names) in zip(panels, ROWS.items(), strict=True):
         for axes, (title, (free, ending)) in zip(row, KINDS.items(), strict=True):
-            for (number, name), look in zip(names.items(), LOOKS, strict=True):
+            for (number, name), look in zip(names.items(), LOOKS, strict=False):
                 arm = ending + name if name else free
                 plots.curves(axes, read.whole(scores[scores.arm == arm], "loss:trained"), look)
                 axes.plot([], [], label=f"{number} {what}", **look)
