@@ -81,6 +81,11 @@ def seeds_of(run):
     return list(range(run.seeds)) if together(run) else "{seed}"
 
 
+def job_name(name, run, seed="{seed}"):
+    """What logs and messages call a job: the arm, and its seed where each has a job of its own."""
+    return name if together(run) else f"{name}/seed{seed}"
+
+
 def job_folders(name, run):
     """Folders of the seeds that one job takes."""
     return layout.seed_folders(R, name, run.seeds) if together(run) else [Path(R, name, "seed{seed}")]

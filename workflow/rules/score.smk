@@ -20,9 +20,9 @@ for name, run in resolved.runs.items():
         output:
             [file for folder in folders for file in layout.score_outputs(folder, run.arm)],
         log:
-            f"{R}/logs/score/{name}{'' if together(run) else '/seed{seed}'}.log",
+            f"{R}/logs/score/{job_name(name, run)}.log",
         benchmark:
-            f"{R}/benchmarks/score/{name}{'' if together(run) else '/seed{seed}'}.tsv"
+            f"{R}/benchmarks/score/{job_name(name, run)}.tsv"
         # At once when ready: for every job that waits, the scheduler looks at all its inputs, again and again.
         priority: 2000
         threads: 1
@@ -35,7 +35,7 @@ for name, run in resolved.runs.items():
             # The arm's folder, above <seed>/score/<checkpoint>.parquet.
             out=subpath(output[0], ancestor=3),
         message:
-            f"score: {name}{'' if together(run) else ' seed {wildcards.seed}'}"
+            f"score: {job_name(name, run, '{wildcards.seed}')}"
         shell:
             "reinduce score {input.measure:q} --train {input.train:q} --seeds {params.seeds} --data {params.data:q}"
             " --out {params.out:q} --log {log:q}"

@@ -22,9 +22,9 @@ for name, run in resolved.runs.items():
             run=[folder / "train/run.parquet" for folder in folders],
             checkpoints=[file for folder in folders for file in layout.checkpoint_files(folder, run.arm)],
         log:
-            f"{R}/logs/train/{name}{'' if together(run) else '/seed{seed}'}.log",
+            f"{R}/logs/train/{job_name(name, run)}.log",
         benchmark:
-            f"{R}/benchmarks/train/{name}{'' if together(run) else '/seed{seed}'}.tsv"
+            f"{R}/benchmarks/train/{job_name(name, run)}.tsv"
         priority: cost(run.arm)
         threads: 1
         resources:
@@ -37,7 +37,7 @@ for name, run in resolved.runs.items():
             # The arm's folder, above <seed>/train/train_log.parquet.
             out=subpath(output[0], ancestor=3),
         message:
-            f"train: {name}{'' if together(run) else ' seed {wildcards.seed}'}"
+            f"train: {job_name(name, run, '{wildcards.seed}')}"
         shell:
             "reinduce train {input.arm:q} --seeds {params.seeds} --data {params.data:q}"
             " {params.donors} {input.donors:q} --out {params.out:q} --log {log:q}"

@@ -28,8 +28,9 @@ scores = read.scores(results, study, arms)
 # %% [markdown]
 # # Which part of the circuit the data delay
 #
-# More classes to tell apart, or more labels to copy: both delay the whole circuit. Which of its parts is it? With
-# everything else given, **more classes slow down the match and leave the copy alone, more labels the reverse**.
+# More classes to tell apart, or more labels to copy: both delay the whole circuit. Which of its parts is it?
+# Singh and others find that, with everything else given, **more classes slow down the match and leave the copy alone,
+# more labels the reverse**.
 
 # %%
 HTML(read.overview(arms).to_html(index=False, border=0))

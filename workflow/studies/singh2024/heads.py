@@ -19,8 +19,9 @@ ablations = read.of_runs("ablations", results, study, arms)
 # # Several heads do the same, and add up
 #
 # A model whose eight heads of the second layer all learned freely, taken apart at the end of training. An **induction
-# head's strength** is how much more it looks from the query at the right label than at the wrong one. Silencing any
-# one head costs next to nothing; the strongest alone nearly solves the task; and every further head lowers the loss.
+# head's strength** is how much more it looks from the query at the right label than at the wrong one. Singh and others
+# find that silencing any one head costs next to nothing, that the strongest alone nearly solves the task, and that
+# every further head lowers the loss.
 
 # %%
 HTML(read.overview(arms).to_html(index=False, border=0))
@@ -64,8 +65,8 @@ draw_heads()
 #
 # ## What the first layer says itself
 #
-# What the model loses when the first layer's direct part, around the second layer, is taken away: early in training it
-# helps, at the end not at all.
+# What the model loses when the first layer's direct part, around the second layer, is taken away: does it help early in
+# training, and at the end?
 
 
 # %% alt="Nats lost without the first layer's direct part, by training step"

@@ -20,8 +20,8 @@ trajectories = read.of_runs("trajectories", results, study, arms)
 # # Heads alone and together
 #
 # From the same initial weights, each of the eight heads of the second layer learns the task alone, all others silent.
-# Nearly all can, if later than all together (the red bar of each seed). Right: do those that are fast alone become the
-# strong ones when all learn together?
+# Left: which can, and how much later than all together (the red bar of each seed)? Heads that never get there are not
+# shown. Right: do those that are fast alone become the strong ones when all learn together?
 
 # %%
 HTML(read.overview(arms).to_html(index=False, border=0))

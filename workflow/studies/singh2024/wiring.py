@@ -43,8 +43,10 @@ def draw_wires():
             table = wires.pivot(index="draw", columns="head", values="value")
             image = axes.imshow(table, cmap="Purples", vmin=0.2, vmax=1)
             looks = previous[(previous.seed == seed) & (previous.value > 0.4)]["head"].astype(int)
-            axes.set_yticks(np.arange(len(table)), [f"{h}*" if h in set(looks) else str(h) for h in table.index])
-            axes.set_xticks(np.arange(len(table.columns)), [int(h) for h in table.columns])
+            axes.set_yticks(
+                np.arange(len(table)), [f"{h:.0f}*" if h in set(looks) else f"{h:.0f}" for h in table.index]
+            )
+            axes.set_xticks(np.arange(len(table.columns)), [f"{h:.0f}" for h in table.columns])
             axes.grid(visible=False)
             axes.set_title(f"seed {seed}, {name}")
     for axes in panels[:, 0]:
