@@ -476,7 +476,7 @@ def five_tokens(small: bool) -> Iterator[dict]:
     losses_of = compiled()
     works = {"ours": trained([], losses_of), "plain": theirs, "not compiled": trained([], sequence_losses)}
     works |= {name: trained(clamps, losses_of) for name, clamps in CLAMPS.items()}
-    seconds, given = in_turns(works, repeats=5)
+    seconds, given = in_turns(works, repeats=9)
     difference = max(abs(a - b) for a, b in zip(given["ours"], given["plain"], strict=True))
     rates = {name: f"{steps / taken:.0f} steps/s" for name, taken in seconds.items()}
     note = f"{rates['ours']} against {rates['plain']}; losses of {steps} steps compared"

@@ -82,7 +82,7 @@ def layer_one(model: "Transformer", tokens_BT: Tensor, clamp: ClampSpec, before:
     x_BTD = model.embed(tokens_BT)
     shifted_BTD = torch.cat((x_BTD[:, :1], x_BTD[:, : QUERY - 1], x_BTD[:, QUERY:]), dim=1)
     block = model.blocks[clamp.layer]
-    scores_BHTT = block.attn.scores(*(block.attn.project(kind, block.ln1(shifted_BTD)) for kind in "qk"))
+    scores_BHTT = block.attn.scores(*block.attn.qkv(block.ln1(shifted_BTD), "qk"))
     return [Edit(f"{name}.resid_pre", x_BTD), Edit(f"{name}.attn.scores", scores_BHTT)]
 
 

@@ -68,16 +68,16 @@ class Attention(nn.Module):
         if spec.positions == "rotary":
             self.register_buffer("turns", turns(spec.context, spec.d_head), persistent=False)
 
-    def qkv(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values [B T H E] of a normalised residual stream."""
+    def qkv(self, x_BTD: Tensor, kinds: str = "qkv") -> tuple[Tensor, ...]:
+        """Queries, keys and values [B T H E] of a normalised residual stream, or ('qk') the first two."""
         B, T, D = x_BTD.shape
         H, E = self.spec.heads, self.spec.d_head
-        qkv = F.linear(x_BTD, self.W_QKV)
+        made = F.linear(x_BTD, self.W_QKV[: len(kinds) * D])
         if self.spec.positions == "shortformer":
             # (x + p) W = x W + p W: the position's part is made once for the batch.
-            qkv = qkv + F.pad(F.linear(self.positions_TD[:T], self.W_QKV[: 2 * D]), (0, D))
-        q, k, v = qkv.view(B, T, 3, H, E).unbind(dim=2)
-        return self.placed("q", q), self.placed("k", k), v
+            made = made + F.pad(F.linear(self.positions_TD[:T], self.W_QKV[: 2 * D]), (0, (len(kinds) - 2) * D))
+        parts = made.view(B, T, len(kinds), H, E).unbind(dim=2)
+        return tuple(self.placed(kind, part) for kind, part in zip(kinds, parts, strict=True))
 
     def project(self, kind: str, x_BTD: Tensor) -> Tensor:
         """Queries ('q'), keys ('k') or values ('v') alone [B T H E]."""
