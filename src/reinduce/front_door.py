@@ -4,16 +4,18 @@ import argparse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from reinduce.config import yaml
 from reinduce.config.load import ConfigError, Resolved, changed_claims, load
 from reinduce.judge.evidence import check_claims
 
 
 def resolve(values: Mapping, root: Path = Path()) -> Resolved:
-    """The resolved configuration, `values` laid over config.yaml, once new or changed queries can be asked.
+    """The resolved configuration, the command line's `values` laid over config.yaml, once new or changed
+    queries can be asked.
 
     Raises ConfigError with everything that is wrong.
     """
-    resolved = load(values, root)
+    resolved = load(yaml.typed(dict(values)), root)
     _ask(changed_claims(resolved))
     return resolved
 

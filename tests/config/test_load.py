@@ -8,6 +8,8 @@ import yaml
 
 from reinduce.config.command import schemas
 from reinduce.config.load import ConfigError, load, write_resolved
+from reinduce.config.yaml import typed
+from reinduce.front_door import resolve
 
 ROOT = Path(__file__).parents[2]
 
@@ -193,6 +195,21 @@ def test_numbers_with_exponents_are_numbers(project):
     as_snakemake_reads_it = {"olsson2022": {"attn2": {"train": {"learning_rate": "3e-3"}}}}
     resolved = load({"studies": ["olsson2022"], "overrides": as_snakemake_reads_it}, project)
     assert resolved.runs["olsson2022/attn2"].arm.train.learning_rate == 0.003
+
+
+def test_what_the_command_line_nests_keeps_its_type(project):
+    """Snakemake hands on everything below the first level as text."""
+    arm = {"seeds": "2", "model": {"d_model": "32", "layer_norm": "false"}, "train": {"learning_rate": "1e-2"}}
+    given = {"studies": ["olsson2022"], "overrides": {"olsson2022": {"attn2": arm}}, "results": "null"}
+    run = resolve(given, project).runs["olsson2022/attn2"]
+    assert (run.seeds, run.arm.model.d_model, run.arm.model.layer_norm) == (2, 32, False)
+    assert run.arm.train.learning_rate == 0.01
+    assert typed({"path": "a b", "odd": "[1", "no": "~", "list": ["3", "x"]}) == {
+        "path": "a b",
+        "odd": "[1",
+        "no": None,
+        "list": [3, "x"],
+    }
 
 
 def test_what_is_nearer_replaces_what_is_farther_field_by_field(project):

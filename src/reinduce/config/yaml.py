@@ -36,6 +36,24 @@ def read(path: Path) -> Any:
         raise ValueError(" ".join(str(error).split())) from None
 
 
+def typed(value: Any) -> Any:
+    """The same values with text that YAML would read as a number, a truth value or null made that.
+
+    For what comes from the command line: Snakemake hands on all that is nested as text.
+    """
+    if isinstance(value, dict):
+        return {key: typed(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [typed(entry) for entry in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        read = yaml.load(value, _Loader)
+    except yaml.YAMLError:
+        return value
+    return read if isinstance(read, int | float) or value in ("null", "~") else value
+
+
 def numbers(value: Any) -> Any:
     """The same values with strings such as '3e-3', as other YAML readers leave them, made numbers."""
     if isinstance(value, dict):

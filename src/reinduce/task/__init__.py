@@ -6,7 +6,8 @@ Each task is a module with two names:
 - `Stream(spec, data_dir, seed)`, whose `batch(step, n)` gives the training tokens
   [n, context] (int64, the start token 0 first) of a replicate's step. A batch depends on
   seed, step and n alone, never on earlier calls, so that a resumed run sees what an
-  uninterrupted one would have seen.
+  uninterrupted one would have seen. Where token ids stand for vectors, `features` holds those
+  that training shows.
 
 The evaluation sets that all tasks of language share are described in `evaluation`; a task with
 others says so by an `Evaluation` of its own. Where sequences hold one token more than
