@@ -196,7 +196,15 @@ class Transformer(nn.Module):
         edits = [*self.clamps(tokens_BT), *edits]
         if not captured and any(edit.site == "logits" and edit.replaces_all for edit in edits):
             return started(self.spec, "logits", None, tokens_BT.shape, edits, captured), captured
-        x = self.resid(self.embed(tokens_BT, edits, captured), edits, captured)
+        given = [edit for edit in edits if edit.kind == "resid_pre" and edit.replaces_all and not captured]
+        if given:
+            # Nothing of what lies below the last stream that is given need be made.
+            first = max(int(edit.site.split(".")[1]) for edit in given)
+            shape = site_shape(self.spec, "resid_post", *tokens_BT.shape)
+            start = next(edit for edit in given if edit.site == f"blocks.{first}.resid_pre")
+            x = self.resid(fitted(start.value, shape), edits, captured, first)
+        else:
+            x = self.resid(self.embed(tokens_BT, edits, captured), edits, captured)
         return visit("logits", self.unembed(x), edits, captured), captured
 
     def clamps(self, tokens_BT: Tensor) -> list[Edit]:
@@ -282,7 +290,9 @@ class Transformer(nn.Module):
             z, lse = fused_attention(q, k, v, bias, with_lse=f"{name}.lse" in wanted)
             visit(f"{name}.lse", lse, (), captured)
             for edit in patterns:
-                said_BQE = fitted(edit.value, (B, how_many(edit.positions, T), T)).to(v) @ v[:, :, edit.head]
+                rows_BQT = fitted(edit.value, (B, how_many(edit.positions, T), T)).to(v)
+                v_BTE = v[:, :, edit.head]
+                said_BQE = (rows_BQT[..., None] * v_BTE[:, None]).sum(dim=2) if one_by_one(T) else rows_BQT @ v_BTE
                 z = Edit(f"{name}.z", said_BQE, edit.head, positions=edit.positions).apply(z)
         else:
             z = weighted(self.pattern(layer, q, k, (B, T), edits, captured), v)
