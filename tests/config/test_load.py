@@ -193,7 +193,7 @@ def test_numbers_with_exponents_are_numbers(project):
     )
     assert load(root=project).runs["olsson2022/attn2"].arm.train.learning_rate == 0.003
     as_snakemake_reads_it = {"olsson2022": {"attn2": {"train": {"learning_rate": "3e-3"}}}}
-    resolved = load({"studies": ["olsson2022"], "overrides": as_snakemake_reads_it}, project)
+    resolved = resolve({"studies": ["olsson2022"], "overrides": as_snakemake_reads_it}, project)
     assert resolved.runs["olsson2022/attn2"].arm.train.learning_rate == 0.003
 
 

@@ -74,7 +74,7 @@ def load(values: Mapping = MappingProxyType({}), root: Path = Path()) -> Resolve
     written = _read(root, "config.yaml", problems)
     if problems:
         raise ConfigError(problems)
-    given = _laid_over(written, yaml.numbers(dict(values)))
+    given = _laid_over(written, values)
     config = _validated(Config, given, "config.yaml", problems)
     if config is None:
         # Go on without what is wrong, so that the rest is checked too.

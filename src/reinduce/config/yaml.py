@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+FLOAT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 
 
 class _Loader(yaml.SafeLoader):
@@ -20,7 +20,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"^{FLOAT.pattern}$"), list("-+0123456789."))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
 
 
 def read(path: Path) -> Any:
@@ -52,12 +52,3 @@ def typed(value: Any) -> Any:
     except yaml.YAMLError:
         return value
     return read if isinstance(read, int | float) or value in ("null", "~") else value
-
-
-def numbers(value: Any) -> Any:
-    """The same values with strings such as '3e-3', as other YAML readers leave them, made numbers."""
-    if isinstance(value, dict):
-        return {key: numbers(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [numbers(entry) for entry in value]
-    return float(value) if isinstance(value, str) and FLOAT.fullmatch(value) else value
