@@ -14,9 +14,7 @@ import importlib.metadata
 import json
 import os
 import platform
-import statistics
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
 
@@ -27,27 +25,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import peers
+from benchmarks.five_tokens import five_tokens
+from benchmarks.timing import TOLERANCE, best_batch, compared, in_turns
 from reinduce.ablate.sweep import pairs_of_heads, single_heads
 from reinduce.attribute.direct import direct_logits
 from reinduce.attribute.paths import path_losses
 from reinduce.cli import keep_freed_memory
-from reinduce.config.specs import CheckpointSpec, ClampSpec, ModelSpec, TrainSpec
+from reinduce.config.specs import CheckpointSpec, ModelSpec, TrainSpec
 from reinduce.model.stand_ins import stand_ins
-from reinduce.model.transformer import Transformer, sequence_losses, token_losses
+from reinduce.model.transformer import Transformer, token_losses
 from reinduce.score.heads import attention_at
-from reinduce.task import exemplars
 from reinduce.train.loop import AdamW
-from reinduce.train.short import Losses, compiled
 
-REPEATS = 3
-TOLERANCE = 1e-5
-BATCHES = (1, 2, 4, 8)
-"""Sequences a call that a peer may choose from."""
 MANY = 32
 """Sequences a call with which the goal of the sweep over heads was set."""
 COLUMNS = "{:<72}{:>8}{:>9}{:>8}{:>7}  {:<8}{:>7}  {}"
-
-Work = Callable[[], object]
 
 
 def main() -> None:
@@ -99,36 +91,11 @@ def line(row: dict) -> str:
     ).rstrip()
 
 
-def compared(name: str, ours: float, peer: float, goal: float | None, difference: float, note: str = "") -> dict:
-    """A row that compares seconds of ours and of the peer; without a goal it is for information."""
-    met = None if goal is None else peer / ours >= goal and difference < TOLERANCE
-    facts = {"name": name, "ours": ours, "peer": peer, "ratio": peer / ours, "goal": goal, "met": met}
-    return facts | {"difference": difference, "note": note}
-
-
 def cpu_name() -> str:
     """What the processor calls itself."""
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text().splitlines() if facts.is_file() else []
     return next((text.split(":")[1].strip() for text in lines if text.startswith("model name")), platform.processor())
-
-
-def in_turns(works: dict[str, Work], repeats: int = REPEATS) -> tuple[dict[str, float], dict[str, object]]:
-    """Median CPU seconds of each piece of work, taken in turns, and what each gave in a first run that is not timed."""
-    given = {name: work() for name, work in works.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(repeats):
-        for name, work in works.items():
-            start = time.process_time()
-            work()
-            seconds[name].append(time.process_time() - start)
-    return {name: statistics.median(taken) for name, taken in seconds.items()}, given
-
-
-def best_batch(work: Callable[[int], object], repeats: int = REPEATS) -> int:
-    """How many sequences a call are fastest for a peer."""
-    seconds, _ = in_turns({size: lambda size=size: work(size) for size in BATCHES}, repeats)
-    return min(seconds, key=seconds.get)
 
 
 def a_model(small: bool, layers: int, mlp: bool = True) -> Transformer:
@@ -424,88 +391,6 @@ def training(small: bool) -> Iterator[dict]:
     difference = max(abs(a - b) for a, b in zip(losses["ours"], losses["theirs"], strict=True))
     note = f"mean losses of {len(losses['ours'])} steps compared; {tokens.numel()} tokens a step"
     yield compared("training step: plain loop", seconds["ours"], seconds["theirs"], 1.7, difference, note)
-
-
-CLAMPS = {
-    "one head left": [{"what": "silence", "layer": 1, "but": 0}],
-    "previous-token head": [{"what": "attend_previous", "layer": 0, "head": 0}],
-    "first layer": [{"what": "layer_one", "layer": 1}],
-    "match": [{"what": "match", "layer": 1, "head": 0}],
-    "copy": [{"what": "copy", "layer": 1, "head": 0}],
-    "first layer and copy": [{"what": "layer_one", "layer": 1}, {"what": "copy", "layer": 1, "head": 0}],
-}
-"""What clamped trainings give a model; goals say that it may cost 15 % of a free model's step."""
-
-
-def five_tokens(small: bool) -> Iterator[dict]:
-    """Steps of the five-token model as training takes them (compiled), a plain loop's, and those of clamped models."""
-    task = exemplars.Spec(classes=10, features=32) if small else exemplars.Spec()
-    steps, batch, rate = (4 if small else 200), 32, 3e-4
-    vectors = torch.rand(task.classes, task.features, generator=torch.Generator().manual_seed(1))
-    batches = [exemplars.sequences(task, "trained", batch, step) for step in range(steps)]
-    spec = TrainSpec(steps=steps, batch=batch, learning_rate=rate, checkpoints=CheckpointSpec(every={0: steps}))
-
-    def trained(clamps: list[dict], losses_of: Losses) -> Callable[[], list[float]]:
-        """Trains a fresh model further by all batches, and gives their losses."""
-        model = five_token_model(task, clamps).give_features(vectors)
-        optimizer = AdamW(spec, model)
-
-        def run() -> list[float]:
-            losses = []
-            for tokens in batches:
-                loss = losses_of(model, tokens).mean()
-                losses.append(loss.item())
-                optimizer.step(loss, rate)
-            return losses
-
-        return run
-
-    plain = peers.plain_five(five_token_model(task, []), vectors)
-    their_optimizer = torch.optim.Adam(plain.parameters(), lr=rate)
-
-    def theirs() -> list[float]:
-        losses = []
-        for tokens in batches:
-            loss = plain(tokens)
-            losses.append(loss.item())
-            their_optimizer.zero_grad()
-            loss.backward()
-            their_optimizer.step()
-        return losses
-
-    losses_of = compiled()
-    works = {"ours": trained([], losses_of), "plain": theirs, "not compiled": trained([], sequence_losses)}
-    works |= {name: trained(clamps, losses_of) for name, clamps in CLAMPS.items()}
-    seconds, given = in_turns(works, repeats=9)
-    difference = max(abs(a - b) for a, b in zip(given["ours"], given["plain"], strict=True))
-    rates = {name: f"{steps / taken:.0f} steps/s" for name, taken in seconds.items()}
-    note = f"{rates['ours']} against {rates['plain']}; losses of {steps} steps compared"
-    yield compared("five-token training: plain loop", seconds["ours"], seconds["plain"], 2.2, difference, note)
-    name, taken = "five-token training, not compiled: plain loop", seconds["not compiled"]
-    difference = max(abs(a - b) for a, b in zip(given["not compiled"], given["plain"], strict=True))
-    yield compared(name, taken, seconds["plain"], None, difference, rates["not compiled"])
-    for clamp in CLAMPS:
-        ratio = seconds["ours"] / seconds[clamp]
-        facts = {"name": f"five-token training, {clamp} given: free", "ours": seconds[clamp], "peer": seconds["ours"]}
-        facts |= {"ratio": ratio, "goal": 0.87, "met": ratio >= 0.87, "difference": None}
-        yield facts | {"note": f"{rates[clamp]}; a clamp may cost 15 %"}
-
-
-def five_token_model(task: exemplars.Spec, clamps: list[dict]) -> Transformer:
-    """Two layers of eight heads for sequences of exemplars, 64 wide, rotary positions."""
-    spec = ModelSpec(
-        layers=2,
-        d_model=64,
-        heads=8,
-        vocabulary=task.vocabulary,
-        context=task.context,
-        features=task.features,
-        unembedding_bias=True,
-        initial="plain",
-        positions="rotary",
-        clamps=[ClampSpec(**clamp) for clamp in clamps],
-    )
-    return Transformer(spec).initialise(0)
 
 
 if __name__ == "__main__":
