@@ -13,10 +13,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy --quiet host reason
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce smoke test bench report lint clean
+.PHONY: help env reproduce smoke test test-slurm bench report lint clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 env: .venv/complete  ## build .venv from envs/lock.txt
 
@@ -37,7 +37,10 @@ smoke: env  ## every rule at smoke scale, into results/smoke (minutes)
 	@$(BIN)/reinduce show --results results/smoke
 
 test: env  ## the whole test suite, the smoke-scale workflow included
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slurm"
+
+test-slurm: env  ## the same workflow and its accidents on a SLURM cluster of this machine's own (needs SLURM installed)
+	$(BIN)/python -m pytest -v tests/slurm
 
 # All weights are random: nothing is to be asked of anyone.
 bench: export HF_HUB_OFFLINE := 1

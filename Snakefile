@@ -24,6 +24,11 @@ include: "workflow/rules/judge.smk"
 include: "workflow/rules/report.smk"
 
 
+onstart:
+    # Kept as long as this process lives: what it holds says whose the jobs in the queue are.
+    claim = claim_queue()
+
+
 rule all:
     default_target: True
     input:

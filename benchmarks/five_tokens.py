@@ -35,13 +35,14 @@ def five_tokens(small: bool) -> Iterator[dict]:
         """Trains a fresh model further by all batches, and gives their losses."""
         model = five_token_model(task, clamps).give_features(vectors)
         optimizer = AdamW(spec, model)
+        gradient = torch.empty(optimizer.size)
 
         def run() -> list[float]:
             losses = []
             for tokens in batches:
                 loss = losses_of(model, tokens).mean()
                 losses.append(loss.item())
-                optimizer.step(loss, rate)
+                optimizer.step(optimizer.gradient_of(loss, gradient), rate)
             return losses
 
         return run

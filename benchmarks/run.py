@@ -371,12 +371,13 @@ def training(small: bool) -> Iterator[dict]:
     targets = F.pad(tokens[:, 1:], (0, 1), value=-1)
     spec = TrainSpec(steps=1, batch=16, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 1}), clip=1.0)
     our_optimizer = AdamW(spec, model)
+    gradient = torch.empty(our_optimizer.size)
     their_optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-3, weight_decay=0.0)
     losses: dict[str, list[float]] = {"ours": [], "theirs": []}
 
     def ours() -> None:
         loss = token_losses(model(tokens)[0], tokens).mean()
-        our_optimizer.step(loss, spec.learning_rate)
+        our_optimizer.step(our_optimizer.gradient_of(loss, gradient), spec.learning_rate)
         losses["ours"].append(loss.item())
 
     def theirs() -> None:

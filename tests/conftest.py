@@ -13,6 +13,14 @@ from reinduce.model.transformer import Transformer
 torch.set_num_threads(1)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Print the figures that tests noted with record_property("figure", …)."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "figure" and report.when == "call":
+                terminalreporter.write_line(f"figure: {value}")
+
+
 @pytest.fixture
 def make_model():
     """A small random model; keyword arguments replace parts of its specification."""

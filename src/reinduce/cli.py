@@ -3,7 +3,9 @@
 import argparse
 import contextlib
 import ctypes
+import errno
 import importlib
+import itertools
 import logging
 import os
 import sys
@@ -30,38 +32,70 @@ COMMANDS = {
     "show": ("reinduce.report.command", "print the ledger"),
 }
 
-FAULTS = (ValueError, FileNotFoundError, PermissionError)
+FAULTS = (ValueError, OSError)
 """What a user can mend: told in one line. Anything else is our fault and shows where it happened."""
+
+AND = "+"
+"""Stands between jobs of one command that share a process: starting one takes longer than a short job."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit status: 0 done, 2 bad input."""
+    """Run one command, `reinduce COMMAND JOB [+ JOB …]`; returns its exit status: 0 done, 2 bad input."""
     own_process = arguments is None
     arguments = sys.argv[1:] if arguments is None else arguments
-    args = parser(arguments).parse_args(arguments)
-    module, _ = COMMANDS[args.command]
+    command, *jobs = parsed(arguments)
+    module, _ = COMMANDS[command]
     keep_freed_memory()
     if own_process and not module.startswith("reinduce.report"):
         sys.meta_path.insert(0, WithoutPandas)
-    with logged(args.log):
-        started = time.time()
-        try:
-            if "torch" in sys.modules:
-                # Several one-thread processes are far faster than one with several threads.
-                sys.modules["torch"].set_num_threads(1)
-            made = getattr(importlib.import_module(module), f"run_{args.command}")(args)
-            if made is not None:
-                from reinduce.trace.manifest import write_manifest
+    try:
+        with logged(jobs[0].log):
+            return run(command, jobs)
+    except OSError as error:
+        # The log itself cannot be written.
+        print(f"reinduce {command}: {said(error)}", file=sys.stderr)
+        return 2
 
-                for one in made if isinstance(made, list) else [made]:
-                    write_manifest(one, module.split(".")[1], started)
-        except FAULTS as error:
-            logging.error("reinduce %s: %s", args.command, error)
-            return 2
-        except Exception:
-            logging.error("%s", traceback.format_exc())
-            raise SystemExit(1) from None
+
+def run(command: str, jobs: list[argparse.Namespace]) -> int:
+    """Run a command's jobs and write their manifests; returns the exit status."""
+    module, _ = COMMANDS[command]
+    started = time.time()
+    try:
+        if "torch" in sys.modules:
+            # Several one-thread processes are far faster than one with several threads.
+            sys.modules["torch"].set_num_threads(1)
+        made = getattr(importlib.import_module(module), f"run_{command}")(*jobs)
+        if made:
+            from reinduce.trace.manifest import forget_scratch, write_manifest
+
+            made = made if isinstance(made, list) else [made]
+            for one in made:
+                write_manifest(one, module.split(".")[1], started)
+            forget_scratch(made)
+    except FAULTS as error:
+        logging.error("reinduce %s: %s", command, said(error))
+        return 2
+    except Exception:
+        logging.error("%s", traceback.format_exc())
+        raise SystemExit(1) from None
     return 0
+
+
+def said(error: Exception) -> str:
+    """What happened, where, and what to do, in a line."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    advice = {
+        errno.ENOSPC: "make room and run it again; nothing half-written is left",
+        errno.EDQUOT: "make room within your quota and run it again; nothing half-written is left",
+        errno.EACCES: "allow this user to write there, or set `results` to a folder that it may write to",
+        errno.EPERM: "allow this user to write there, or set `results` to a folder that it may write to",
+        errno.EROFS: "set `results` to a folder that can be written to",
+        errno.ENOENT: "make it first, or give another",
+    }.get(error.errno, "mend that and run it again")
+    where = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    return f"{where or 'a file'}: {os.strerror(error.errno).lower()}; {advice}"
 
 
 class WithoutPandas:
@@ -97,6 +131,13 @@ def keep_freed_memory() -> None:
             mallopt(setting, size)
 
 
+def parsed(arguments: list[str]) -> tuple[str, *tuple[argparse.Namespace, ...]]:
+    """The command, and the arguments of each of its jobs."""
+    parts = [list(part) for is_and, part in itertools.groupby(arguments, AND.__eq__) if not is_and] or [[]]
+    first = parser(parts[0]).parse_args(parts[0])
+    return first.command, first, *(parser([first.command]).parse_args([first.command, *part]) for part in parts[1:])
+
+
 def parser(arguments: list[str]) -> argparse.ArgumentParser:
     """The parser; the arguments of a command are only known once its module is imported."""
     made = argparse.ArgumentParser(prog="reinduce", description=__doc__.split("\n")[0])
@@ -109,13 +150,26 @@ def parser(arguments: list[str]) -> argparse.ArgumentParser:
     return made
 
 
+class LogFile(logging.FileHandler):
+    """A log that goes without what a full disk does not take: standard error has it too."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
+def started_by_another() -> bool:
+    """Whether this is one of several processes that share a command's work, and its log."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_STEP_NUM_NODES", 1)) > 1
+
+
 @contextlib.contextmanager
 def logged(path: Path | None):
     """Say things on standard error, and into a file if there is one."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(path, mode="w"))
+        handlers.append(LogFile(path, mode="a" if started_by_another() else "w"))
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
     logging.getLogger("papermill").setLevel(logging.WARNING)
     logging.captureWarnings(True)

@@ -1,12 +1,11 @@
 """What is checked before a job starts; unlike a stage, it may know configuration and judge at once."""
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from reinduce.config import yaml
 from reinduce.config.load import ConfigError, Resolved, changed_claims, load
-from reinduce.judge.evidence import check_claims
 
 
 def resolve(values: Mapping, root: Path = Path()) -> Resolved:
@@ -34,7 +33,12 @@ def run_check(args: argparse.Namespace) -> None:
     print(f"  {len(resolved.claims)} claims")
 
 
-def _ask(claims: Iterable[Mapping]) -> None:
+def _ask(claims: Collection[Mapping]) -> None:
+    if not claims:
+        return
+    # Every job starts here, and hardly any has a new query: no database is imported for those.
+    from reinduce.judge.evidence import check_claims
+
     # A query that cannot be asked should not be found out after a night of training.
     problems = check_claims(claims)
     if problems:

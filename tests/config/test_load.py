@@ -1,6 +1,8 @@
 """A wrong configuration is told of whole, by name, before anything runs."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,19 @@ def test_what_is_shipped_is_right_at_every_scale(scale):
     assert {name.split("/")[0] for name in resolved.runs} == {"olsson2022", "review2026", "singh2024"}
     assert len(resolved.runs) == 20 + 31
     assert len(resolved.claims) >= 80
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "cluster"])
+def test_resolving_imports_no_torch(scale):
+    """Every job of a cluster resolves the configuration anew; importing torch would take longer than that."""
+    program = (
+        "import sys; from pathlib import Path\n"
+        "import reinduce.front_door, reinduce.judge.evidence, reinduce.task\n"
+        f"reinduce.front_door.load({{'scale': {scale!r}}}, Path({str(ROOT)!r}))\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_laptop_scale_has_the_seeds_that_verdicts_need():
@@ -155,7 +170,7 @@ def test_faults_in_a_studys_own_files_are_found(project):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("studies: [olsson2022\nscale: x", "line 2"),
+        ("studies: [olsson2022\nscale: x", "line 2: expected ',' or '\\]', but got ':'"),
         ("scale: smoke\nscale: laptop\nstudies: [olsson2022]", "line 2: scale given twice"),
     ],
 )

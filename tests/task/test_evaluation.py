@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from reinduce.config.specs import IndexPair
-from reinduce.task.evaluation import EvaluationSpec, copyable, in_context_score, loss_indices, read_examples
+from reinduce.task.evaluation import copyable, in_context_score, loss_indices, read_examples
+from reinduce.task.specs import EvaluationSpec
 
 
 def slow_copyable(example):

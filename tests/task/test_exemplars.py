@@ -60,6 +60,21 @@ def test_batches_do_not_depend_on_what_was_asked_before(tmp_path):
     assert torch.equal(one.features, vectors[:36]), "of the classes that training shows alone"
 
 
+@pytest.mark.parametrize("labels", [3, 4, 5, 10, 15])
+def test_what_is_accepted_has_a_split_of_its_labels(labels):
+    accepted = []
+    for share in (0.1, 0.2, 0.4, 0.6, 0.8, 0.9):
+        try:
+            spec = exemplars.Spec(vocabulary=labels, held_out_labels=share)
+        except ValueError:
+            continue
+        shown, held_out = exemplars.label_pairs(spec)
+        assert (len(shown) + len(held_out), len(held_out)) == (spec.pairs, spec.held_out_pairs)
+        assert shown.unique().numel() == labels
+        accepted.append(share)
+    assert {0.1, 0.2} <= set(accepted) and (0.9 not in accepted or labels == 15)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -34,8 +34,10 @@ def write(tmp_path):
 
 
 def test_tasks_offer_the_same_names():
-    assert list(TASKS.values()) == [phrases, synonyms, topics, suite, exemplars, source_text]
-    for task in TASKS.values():
+    modules = (phrases, synonyms, topics, suite, exemplars, source_text)
+    for (name, task), module in zip(TASKS.items(), modules, strict=True):
+        assert module.__name__ == f"reinduce.task.{name}"
+        assert (task.Spec, task.Stream) == (module.Spec, module.Stream)
         assert {"vocabulary", "context"} <= set(task.Spec.__dataclass_fields__)
         assert callable(task.Stream.batch)
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from reinduce.task import TASKS
 from reinduce.trace.files import write_text, written_aside
-from reinduce.trace.sources import PACKAGE, closure, digest
+from reinduce.trace.sources import PACKAGE, _imports, closure, digest
 
 
 def names(module):
@@ -29,6 +30,28 @@ def test_an_edit_to_the_model_touches_all_that_runs_it():
     for stage in ("train", "score", "ablate", "attribute"):
         assert "model/transformer.py" in names(f"reinduce.{stage}")
     assert "model/transformer.py" not in names("reinduce.judge")
+
+
+def test_imports_are_found_wherever_they_stand(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(
+        "import a\n"
+        "try:\n    import b\nexcept ImportError:\n    import c\nelse:\n    import d\nfinally:\n    import e\n"
+        "class C:\n    async def f(self):\n        with self:\n            import f.g\n"
+        "match a:\n    case 1:\n        from h import i\n"
+        "while a:\n    if b:\n        pass\n    else:\n        import j\n"
+    )
+    assert sorted(_imports(path)) == ["a", "b", "c", "d", "e", "f.g", "h", "j"]
+
+
+def test_what_only_a_function_imports_is_a_source():
+    assert {"task/exemplars.py", "model/tensors.py"} <= names("reinduce.task.specs")
+
+
+def test_every_task_is_a_source_of_what_trains_on_one():
+    """Streams are imported by name, which nobody can follow: the whole package counts."""
+    for stage in ("data", "train", "score"):
+        assert {f"task/{name}.py" for name in TASKS} <= names(f"reinduce.{stage}")
 
 
 def test_what_describes_results_makes_none_stale():

@@ -11,6 +11,7 @@ from reinduce.config.specs import ArmSpec, CheckpointSpec, GraftSpec, ModelSpec,
 from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
 from reinduce.model.transformer import Transformer, token_losses
 from reinduce.train.loop import AdamW, learning_rate, train
+from reinduce.train.stop import Stop, Stopped
 
 
 def arm(**changes) -> ArmSpec:
@@ -40,24 +41,96 @@ def test_training_learns_and_leaves_the_scheduled_checkpoints(tmp_path):
     assert history["loss"][-1] < history["loss"][0] - 0.5
     steps = [load_checkpoint(path).step for path in sorted(tmp_path.glob("checkpoints/*"))]
     assert steps == [0, 20, 25, 30, 35, 40]
-    assert not (tmp_path / "resume").exists()
 
 
-@pytest.mark.parametrize("stop", [1, 9, 10, 23, 39])
-def test_an_interrupted_run_ends_in_the_same_bytes(tmp_path, stop):
+class StopAt(Stop):
+    """Wants to stop when so many steps were made."""
+
+    def __init__(self, steps: int):
+        super().__init__()
+        self.steps = steps
+
+    def __bool__(self) -> bool:
+        self.steps -= 1
+        return self.steps < 0
+
+
+class Killed(BaseException):
+    """The end of a process that had no time to say anything."""
+
+
+def dying_at(step: int):
+    def batch(now: int, n: int) -> torch.Tensor:
+        if now == step:
+            raise Killed
+        return counting(now, n)
+
+    return batch
+
+
+@pytest.mark.parametrize("step", [0, 1, 9, 10, 23, 39])
+def test_a_run_told_to_stop_goes_on_from_that_step_and_ends_in_the_same_bytes(tmp_path, step, caplog):
     whole = train(arm(), 0, counting, tmp_path / "whole")
-    train(arm(), 0, counting, tmp_path / "stopped", stop_after=stop)
+    with pytest.raises(Stopped, match=f"saved at step {step}$"):
+        train(arm(), 0, counting, tmp_path / "stopped", stop=StopAt(step))
     assert not (tmp_path / "stopped" / "checkpoints").exists()
-    resumed = train(arm(), 0, counting, tmp_path / "stopped")
+    with caplog.at_level("INFO"):
+        resumed = train(arm(), 0, counting, tmp_path / "stopped")
+    assert f"resumed from step {step}" in caplog.text
     assert hashes(tmp_path / "stopped") == hashes(tmp_path / "whole")
     assert torch.equal(resumed["loss"], whole["loss"])
 
 
-def test_a_state_of_another_configuration_is_not_resumed(tmp_path):
-    train(arm(learning_rate=0.01), 0, counting, tmp_path / "changed", stop_after=20)
+@pytest.mark.parametrize("step", [1, 9, 10, 23, 39])
+def test_a_killed_run_goes_on_from_its_last_saved_state(tmp_path, step, caplog):
+    whole = train(arm(), 0, counting, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(arm(), 0, dying_at(step), tmp_path / "killed")
+    with caplog.at_level("INFO"):
+        resumed = train(arm(), 0, counting, tmp_path / "killed")
+    assert (f"resumed from step {step // 10 * 10}" in caplog.text) == (step >= 10)
+    assert hashes(tmp_path / "killed") == hashes(tmp_path / "whole")
+    assert torch.equal(resumed["loss"], whole["loss"])
+
+
+def test_a_finished_run_whose_checkpoints_were_taken_away_publishes_them_again(tmp_path, caplog):
+    """Snakemake deletes what a job made that fails later on; the next try must not train again."""
+    train(arm(), 0, counting, tmp_path)
+    before = hashes(tmp_path)
+    for path in tmp_path.glob("checkpoints/*"):
+        path.unlink()
+    train(arm(), 0, dying_at(1), tmp_path)
+    assert hashes(tmp_path) == before
+
+
+@pytest.mark.parametrize("before", [{"learning_rate": 0.01}, {"made_of": "other data"}])
+def test_a_state_made_of_something_else_is_not_resumed(tmp_path, before, caplog):
+    changed, made_of = {k: v for k, v in before.items() if k != "made_of"}, before.get("made_of", "")
+    with pytest.raises(Stopped):
+        train(arm(**changed), 0, counting, tmp_path / "changed", stop=StopAt(20), made_of=made_of)
     train(arm(), 0, counting, tmp_path / "changed")
+    assert "training starts anew" in caplog.text
     train(arm(), 0, counting, tmp_path / "whole")
     assert hashes(tmp_path / "changed") == hashes(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("omit", ["none", "copyable"])
+def test_a_batch_in_parts_is_the_same_but_for_rounding(tmp_path, omit):
+    whole, parts = (train(arm(omit=omit, parts=n), 0, counting, tmp_path / str(n)) for n in (1, 4))
+    torch.testing.assert_close(parts["loss"], whole["loss"], atol=2e-4, rtol=0)
+    torch.testing.assert_close(parts["loss"][:3], whole["loss"][:3], atol=1e-6, rtol=0)
+
+
+def test_lower_precision_is_another_training_that_learns_as_much(tmp_path):
+    plain, lower = (train(arm(precision=name), 0, counting, tmp_path / name) for name in ("float32", "bf16"))
+    assert not torch.equal(plain["loss"], lower["loss"])
+    torch.testing.assert_close(lower["loss"][0], plain["loss"][0], atol=0.02, rtol=0)
+    assert lower["loss"][-1] < lower["loss"][0] - 0.5
+
+
+def test_the_optimizer_as_many_operations_is_the_same_but_for_rounding(tmp_path):
+    fused, plain = (train(arm(fused=value), 0, counting, tmp_path / str(value)) for value in (True, False))
+    torch.testing.assert_close(plain["loss"], fused["loss"], atol=1e-4, rtol=0)
 
 
 def test_seeds_differ(tmp_path):
@@ -89,7 +162,8 @@ def test_steps_are_those_of_torchs_own_optimizer():
         token_losses(plain(tokens)[0], tokens).mean().backward()
         norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), spec.clip)
         theirs.step()
-        assert ours.step(token_losses(model(tokens)[0], tokens).mean(), 0.01).item() == pytest.approx(norm.item())
+        gradient = ours.gradient_of(token_losses(model(tokens)[0], tokens).mean(), torch.zeros(ours.size))
+        assert ours.step(gradient, 0.01).item() == pytest.approx(norm.item())
     for mine, other in zip(model.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine, other, atol=1e-6, rtol=1e-5)
 

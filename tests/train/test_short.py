@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from reinduce.config.specs import CheckpointSpec, ModelSpec, TrainSpec, from_dict
+from reinduce.config.specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, from_dict
 from reinduce.model.transformer import Transformer, sequence_losses
 from reinduce.task import exemplars
 from reinduce.train import short
@@ -22,13 +22,18 @@ def model(clamps=(), seed=0):
     return Transformer(spec).initialise(seed).give_features(torch.rand(12, 16, generator=torch.Generator()))
 
 
+def arm(spec: ModelSpec, **changes) -> ArmSpec:
+    train = TrainSpec(steps=1, batch=8, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 10}), **changes)
+    return ArmSpec(study="s", arm="a", task="t", model=spec, train=train)
+
+
 def losses(trained: Transformer, losses_of, steps=30) -> list[float]:
     spec = TrainSpec(steps=steps, batch=8, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 10}))
     optim, made = AdamW(spec, trained), []
     for step in range(steps):
         loss = losses_of(trained, exemplars.sequences(SPEC, "trained", 8, step)).mean()
         made.append(loss.item())
-        optim.step(loss, spec.learning_rate)
+        optim.step(optim.gradient_of(loss, torch.zeros(optim.size)), spec.learning_rate)
     return made
 
 
@@ -47,6 +52,7 @@ def test_without_a_compiler_training_goes_on_and_says_so_once(caplog, monkeypatc
         raise RuntimeError("No working C++ compiler found\n  and what else it tried")
 
     monkeypatch.setattr(torch, "compile", fails)
+    short.compiled.cache_clear()
     with caplog.at_level(logging.WARNING):
         assert losses(model(), short.compiled()) == losses(model(), sequence_losses)
     assert [record.message for record in caplog.records] == [
@@ -55,7 +61,10 @@ def test_without_a_compiler_training_goes_on_and_says_so_once(caplog, monkeypatc
 
 
 def test_only_long_trainings_of_short_models_are_compiled():
-    five, long = model().spec, from_dict(ModelSpec, dict(layers=1, d_model=8, heads=1, vocabulary=9, context=64))
+    long_model = from_dict(ModelSpec, dict(layers=1, d_model=8, heads=1, vocabulary=9, context=64))
+    five, long = arm(model().spec), arm(long_model)
     assert short.losses_for(five, short.PAYS - 1) is sequence_losses
     assert short.losses_for(long, 10**6) is sequence_losses
     assert short.losses_for(five, short.PAYS) is not sequence_losses
+    assert short.losses_for(arm(long_model, compile=True), 1) is not sequence_losses
+    assert short.losses_for(arm(five.model, compile=False), 10**6) is sequence_losses

@@ -17,8 +17,8 @@ def test_a_claim_asks_only_for_its_own_arms(fresh):
 
 def test_a_claim_about_ablations_asks_for_ablations(fresh):
     planned = fresh.planned("results/claims/olsson2022.joint-ablation-removes-icl.json")
-    assert planned["ablate"] == planned["train_olsson2022_attn2"] == 5
-    assert "attribute" not in planned and "train_olsson2022_attn1" not in planned
+    assert planned["ablate_olsson2022_attn2"] == planned["train_olsson2022_attn2"] == 5
+    assert not any(rule.startswith("attribute") for rule in planned) and "train_olsson2022_attn1" not in planned
 
 
 def test_one_checkpoints_scores_are_a_target(fresh):
@@ -75,3 +75,9 @@ def test_broken_yaml_is_named_with_its_line(fresh):
     config.write_text(before)
     assert done.returncode != 0
     assert "config.yaml: line 3: expected ',' or ']'" in done.stdout
+
+
+def test_results_that_cannot_be_written_are_said_before_anything_is_made(fresh):
+    done = fresh.tried("-n", "--config", "scale=smoke", "results=/proc/here")
+    assert done.returncode != 0 and "Traceback" not in done.stdout
+    assert "/proc/here: no such file or directory; make it first, or give another" in done.stdout

@@ -5,35 +5,42 @@ Output: ablate/ablations.parquet for each seed.
 """
 
 
-rule ablate:
-    input:
-        ablate=f"{R}/{{study}}/{{arm}}/ablate.json",
-        train=f"{R}/{{study}}/{{arm}}/train.json",
-        measure=f"{R}/{{study}}/{{arm}}/measure.json",
-        data=data_of,
-        checkpoints=checkpoints_of,
-        windows=f"{RUN}/score/trajectories.parquet",
-        scores=last_score,
-        sources=sources("reinduce.ablate"),
-    output:
-        f"{RUN}/ablate/ablations.parquet",
-    log:
-        f"{R}/logs/ablate/{{study}}/{{arm}}/seed{{seed}}.log",
-    benchmark:
-        f"{R}/benchmarks/ablate/{{study}}/{{arm}}/seed{{seed}}.tsv"
-    priority: 2000
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=120,
-    params:
-        data=lambda w, input: Path(input.data[0]).parent,
-        checkpoints=lambda w, input: Path(input.checkpoints[0]).parent,
-        scores=subpath(input.windows, parent=True),
-        out=subpath(output[0], parent=True),
-    message:
-        "ablate: {wildcards.study}/{wildcards.arm} seed {wildcards.seed}"
-    shell:
-        "reinduce ablate {input.ablate:q} --train {input.train:q} --measure {input.measure:q}"
-        " --seed {wildcards.seed} --data {params.data:q} --checkpoints {params.checkpoints:q}"
-        " --scores {params.scores:q} --out {params.out:q} --log {log:q}"
+def ablate_job(arm, seed, folder):
+    """What `reinduce ablate` is asked for."""
+    name = f"{R}/{arm.study}/{arm.arm}"
+    given = [f"{name}/ablate.json", "--train", f"{name}/train.json", "--measure", f"{name}/measure.json"]
+    given += ["--seed", seed, "--data", f"{R}/data/{arm.task}", "--checkpoints", folder / "train/checkpoints"]
+    return [*given, "--scores", folder / "score", "--out", folder / "ablate"]
+
+
+for batch in with_table("ablations"):
+
+    rule:
+        name:
+            rule_name("ablate", batch.name)
+        input:
+            ablate=specifications(batch, "ablate"),
+            train=specifications(batch, "train"),
+            measure=specifications(batch, "measure"),
+            data=data_of_batch(batch),
+            checkpoints=files(batch, layout.checkpoint_files),
+            # The last checkpoint's scores say which heads, the trajectories which window.
+            scores=files(batch, lambda folder, arm: layout.score_files(folder, arm)[-1:]),
+            windows=files(batch, lambda folder, arm: [folder / "score/trajectories.parquet"]),
+            sources=sources("reinduce.ablate"),
+        output:
+            files(batch, lambda folder, arm: [folder / "ablate/ablations.parquet"]),
+        log:
+            f"{R}/logs/ablate/{job_name(batch)}.log",
+        benchmark:
+            f"{R}/benchmarks/ablate/{job_name(batch)}.tsv"
+        priority: 2000
+        threads: 1
+        resources:
+            **needs(megabytes=2000, minutes=20 + batch.cost / 30),
+        params:
+            work=work(batch, ablate_job),
+        message:
+            f"ablate: {job_name(batch, '{wildcards.seed}')}"
+        shell:
+            "reinduce ablate --log {log:q} {params.work:q}"

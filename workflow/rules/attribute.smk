@@ -5,29 +5,35 @@ Output: attribute/attributions.parquet for each seed.
 """
 
 
-rule attribute:
-    input:
-        train=f"{R}/{{study}}/{{arm}}/train.json",
-        data=data_of,
-        checkpoints=checkpoints_of,
-        sources=sources("reinduce.attribute"),
-    output:
-        f"{RUN}/attribute/attributions.parquet",
-    log:
-        f"{R}/logs/attribute/{{study}}/{{arm}}/seed{{seed}}.log",
-    benchmark:
-        f"{R}/benchmarks/attribute/{{study}}/{{arm}}/seed{{seed}}.tsv"
-    priority: 2000
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        data=lambda w, input: Path(input.data[0]).parent,
-        checkpoints=lambda w, input: Path(input.checkpoints[0]).parent,
-        out=subpath(output[0], parent=True),
-    message:
-        "attribute: {wildcards.study}/{wildcards.arm} seed {wildcards.seed}"
-    shell:
-        "reinduce attribute --train {input.train:q} --seed {wildcards.seed} --data {params.data:q}"
-        " --checkpoints {params.checkpoints:q} --out {params.out:q} --log {log:q}"
+def attribute_job(arm, seed, folder):
+    """What `reinduce attribute` is asked for."""
+    given = ["--train", f"{R}/{arm.study}/{arm.arm}/train.json", "--seed", seed, "--data", f"{R}/data/{arm.task}"]
+    return [*given, "--checkpoints", folder / "train/checkpoints", "--out", folder / "attribute"]
+
+
+for batch in with_table("attributions"):
+
+    rule:
+        name:
+            rule_name("attribute", batch.name)
+        input:
+            train=specifications(batch, "train"),
+            data=data_of_batch(batch),
+            checkpoints=files(batch, layout.checkpoint_files),
+            sources=sources("reinduce.attribute"),
+        output:
+            files(batch, lambda folder, arm: [folder / "attribute/attributions.parquet"]),
+        log:
+            f"{R}/logs/attribute/{job_name(batch)}.log",
+        benchmark:
+            f"{R}/benchmarks/attribute/{job_name(batch)}.tsv"
+        priority: 2000
+        threads: 1
+        resources:
+            **needs(megabytes=2000, minutes=10 + batch.cost / 60),
+        params:
+            work=work(batch, attribute_job),
+        message:
+            f"attribute: {job_name(batch, '{wildcards.seed}')}"
+        shell:
+            "reinduce attribute --log {log:q} {params.work:q}"

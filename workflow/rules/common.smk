@@ -9,21 +9,25 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from reinduce.config import layout
+from reinduce.cli import said
+from reinduce.config import jobs, layout
 from reinduce.config.load import ConfigError, write_resolved
 from reinduce.config.tree import NAME, STUDY
 from reinduce.front_door import resolve
+from reinduce.orphans import QueueError, end_orphans
 from reinduce.trace.sources import closure
 
 try:
     resolved = resolve(config, root=Path(workflow.basedir))
+    write_resolved(resolved)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
-write_resolved(resolved)
+except OSError as error:
+    raise WorkflowError(said(error)) from None
 
 R = resolved.results.as_posix()
 RUN = f"{R}/{{study}}/{{arm}}/seed{{seed}}"
-SHORT_RUN = 25  # in units of `cost`, about a second each
+BATCHES = jobs.batches(resolved.runs, resolved.cluster)
 FIGURES = [(key, figure) for key, study in resolved.studies.items() for figure in study.figures]
 
 
@@ -35,6 +39,16 @@ wildcard_constraints:
     claim=NAME,
 
 
+def claim_queue():
+    """End jobs that an earlier, killed run left in the queue, before any is submitted."""
+    if workflow.remote_exec:
+        return None
+    try:
+        return end_orphans(Path.cwd(), strict=workflow.non_local_exec)
+    except QueueError as error:
+        raise WorkflowError(str(error)) from None
+
+
 def sources(module):
     """Source files whose edit makes a stage's results stale; a package's templates are sources too."""
     return [*closure(module), *sorted(Path("src", *module.split("."), "templates").glob("*"))]
@@ -43,14 +57,6 @@ def sources(module):
 def rule_name(stage, name):
     """A rule's name for one arm or figure."""
     return re.sub(r"\W", "_", f"{stage}_{name}")
-
-
-def asked(wildcards):
-    """The resolved arm that wildcards name."""
-    name = f"{wildcards.study}/{wildcards.arm}"
-    if name not in resolved.runs:
-        raise WorkflowError(f"no arm {name}; there are: {', '.join(resolved.runs)}")
-    return resolved.runs[name]
 
 
 def data_files(task):
@@ -64,59 +70,65 @@ def made_from(task):
     return "envs/lock.txt" if spec.get("source") == "packages" else spec.get("path") or []
 
 
-def cost(arm):
-    """Roughly how long a training takes: long ones start first, so that no core idles at the end."""
-    model = arm.model
-    width = model.layers * model.d_model * (4 + 2 * model.mlp_ratio) + model.vocabulary
-    return round(arm.train.steps * arm.train.batch * model.context * model.d_model * width / 1e9) + 1
+def needs(megabytes, minutes):
+    """What a job on one core asks for; twice as much at each retry."""
+    return jobs.needs(resolved.cluster, megabytes, minutes)
 
 
-def together(run):
-    """Whether one process takes all seeds of an arm: where runs are short, starting would take longer."""
-    return cost(run.arm) <= SHORT_RUN
+def with_table(table):
+    """The batches of all runs that have such a table."""
+    found = [batch.only(lambda arm: layout.why_without(table, arm) is None) for batch in BATCHES]
+    return [batch for batch in found if batch is not None]
 
 
-def seeds_of(run):
-    """The seeds that one job takes, as the command line names them."""
-    return list(range(run.seeds)) if together(run) else "{seed}"
+def job_name(batch, seed="{seed}"):
+    """What logs and messages call a job: its batch, and the seed where each has a job of its own."""
+    return batch.name if batch.whole else f"{batch.name}/seed{seed}"
 
 
-def job_name(name, run, seed="{seed}"):
-    """What logs and messages call a job: the arm, and its seed where each has a job of its own."""
-    return name if together(run) else f"{name}/seed{seed}"
+def files(batch, found):
+    """Files of every arm and seed of a job; `found`: from a seed's folder and its arm to files."""
+    arms = [run.arm for run in batch.runs.values() for _ in (range(run.seeds) if batch.whole else [0])]
+    return [file for folder, arm in zip(batch.folders(R), arms) for file in found(folder, arm)]
 
 
-def job_folders(name, run):
-    """Folders of the seeds that one job takes."""
-    return layout.seed_folders(R, name, run.seeds) if together(run) else [Path(R, name, "seed{seed}")]
+def specifications(batch, kind):
+    """The resolved settings of a job's arms: `train`, `measure` or `ablate`."""
+    return [f"{R}/{name}/{kind}.json" for name in batch.runs]
 
 
-def donors(run):
-    """The checkpoints from which the seeds of a job take their graft, if the arm has one."""
-    if run.arm.graft is None:
-        return []
-    giver = resolved.runs[f"{run.arm.study}/{run.arm.graft.arm}"]
+def data_of_batch(batch):
+    """The data of a job's tasks."""
+    return list(dict.fromkeys(file for run in batch.runs.values() for file in data_files(run.arm.task)))
+
+
+def donors(batch):
+    """The checkpoints from which a job's seeds take their graft, where arms have one."""
 
     def of(wildcards):
-        seeds = range(run.seeds) if together(run) else [int(wildcards.seed)]
-        return [layout.donor_file(R, run.arm, seed, giver.arm, giver.seeds) for seed in seeds]
+        each = batch.each(int(wildcards.get("seed", 0)))
+        return [donor(run.arm, seed) for run, seed in each if run.arm.graft is not None]
+
+    return of if any(run.arm.graft for run in batch.runs.values()) else []
+
+
+def donor(arm, seed):
+    """The checkpoint from which a seed of an arm takes its graft."""
+    giver = resolved.runs[f"{arm.study}/{arm.graft.arm}"]
+    return layout.donor_file(R, arm, seed, giver.arm, giver.seeds)
+
+
+def work(batch, job):
+    """A job's runs as its command takes them, with a + between; `job`: the arguments of an arm, a seed, its folder."""
+
+    def of(wildcards):
+        said = []
+        for run, seed in batch.each(int(wildcards.get("seed", 0))):
+            folder = Path(R, run.arm.study, run.arm.arm, f"seed{seed}")
+            said += ["+", *map(str, job(run.arm, seed, folder))]
+        return said[1:]
 
     return of
-
-
-def checkpoints_of(wildcards):
-    """A run's checkpoints."""
-    return layout.checkpoint_files(Path(RUN.format(**wildcards)), asked(wildcards).arm)
-
-
-def data_of(wildcards):
-    """A run's task, as files."""
-    return data_files(asked(wildcards).arm.task)
-
-
-def last_score(wildcards):
-    """The scores of a run's last checkpoint, by which heads are chosen."""
-    return layout.score_files(Path(RUN.format(**wildcards)), asked(wildcards).arm)[-1]
 
 
 def every_score():

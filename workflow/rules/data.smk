@@ -27,8 +27,7 @@ for task in resolved.tasks:
         priority: 1000
         threads: 1
         resources:
-            mem_mb=4000,
-            runtime=60,
+            **needs(megabytes=4000, minutes=60),
         params:
             out=subpath(output[0], parent=True),
         message:

@@ -18,10 +18,11 @@ rule claim:
         f"{R}/benchmarks/judge/{{study}}.{{claim}}.tsv"
     # At once when ready: for every job that waits, the scheduler looks at all its inputs, again and again.
     priority: 2000
+    # Seconds of work: queueing would take longer.
+    localrule: True
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **needs(megabytes=1000, minutes=10),
     params:
         # Two folders up from the verdict, claims/<name>.json.
         results=subpath(output[0], ancestor=2),
@@ -44,10 +45,11 @@ rule ledger:
     benchmark:
         f"{R}/benchmarks/judge/ledger.tsv"
     priority: 2000
+    # Seconds of work: queueing would take longer.
+    localrule: True
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **needs(megabytes=1000, minutes=10),
     params:
         out=subpath(output[0], parent=True),
     message:

@@ -27,10 +27,11 @@ for key, figure in FIGURES:
             f"{R}/benchmarks/figure/{key}.{figure}.tsv"
         # At once when ready: for every job that waits, the scheduler looks at all its inputs, again and again.
         priority: 2000
+        # Seconds of work: queueing would take longer.
+        localrule: True
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=20,
+            **needs(megabytes=2000, minutes=20),
         params:
             # Two folders up from the page, figures/<name>.html.
             results=subpath(output.page, ancestor=2),
@@ -57,10 +58,11 @@ rule index:
         f"{R}/logs/report/index.log",
     benchmark:
         f"{R}/benchmarks/report/index.tsv"
+    # Seconds of work: queueing would take longer.
+    localrule: True
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **needs(megabytes=1000, minutes=10),
     message:
         "index: the ledger's front page"
     shell:

@@ -1,44 +1,46 @@
-"""Checkpoints become measures: one job scores all checkpoints of a seed, or of all seeds of an arm.
+"""Checkpoints become measures: one job scores all checkpoints of a seed, or of all seeds of short arms.
 
 Required: a run's checkpoints, the frozen evaluation sets, measure.json.
 Output: score/step*.parquet (a target each), trajectories, for language index_losses and
 token_losses; and, for all runs of a study on a task, the joint components of their losses.
 """
 
-for name, run in resolved.runs.items():
-    folders = job_folders(name, run)
+
+def score_job(arm, seed, folder):
+    """What `reinduce score` is asked for."""
+    name, checkpoints = f"{R}/{arm.study}/{arm.arm}", ["--checkpoints", folder / "train/checkpoints"]
+    given = [f"{name}/measure.json", "--train", f"{name}/train.json", "--seed", seed]
+    return [*given, "--data", f"{R}/data/{arm.task}", *checkpoints, "--out", folder / "score"]
+
+
+for batch in BATCHES:
 
     rule:
         name:
-            rule_name("score", name)
+            rule_name("score", batch.name)
         input:
-            measure=f"{R}/{name}/measure.json",
-            train=f"{R}/{name}/train.json",
-            data=data_files(run.arm.task),
-            checkpoints=[file for folder in folders for file in layout.checkpoint_files(folder, run.arm)],
+            measure=specifications(batch, "measure"),
+            train=specifications(batch, "train"),
+            data=data_of_batch(batch),
+            checkpoints=files(batch, layout.checkpoint_files),
             sources=sources("reinduce.score.command"),
         output:
-            [file for folder in folders for file in layout.score_outputs(folder, run.arm)],
+            files(batch, layout.score_outputs),
         log:
-            f"{R}/logs/score/{job_name(name, run)}.log",
+            f"{R}/logs/score/{job_name(batch)}.log",
         benchmark:
-            f"{R}/benchmarks/score/{job_name(name, run)}.tsv"
+            f"{R}/benchmarks/score/{job_name(batch)}.tsv"
         # At once when ready: for every job that waits, the scheduler looks at all its inputs, again and again.
         priority: 2000
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=60,
+            **needs(megabytes=2000, minutes=10 + batch.cost / 60),
         params:
-            data=lambda w, input: Path(input.data[0]).parent,
-            seeds=seeds_of(run),
-            # The arm's folder, above <seed>/score/<checkpoint>.parquet.
-            out=subpath(output[0], ancestor=3),
+            work=work(batch, score_job),
         message:
-            f"score: {job_name(name, run, '{wildcards.seed}')}"
+            f"score: {job_name(batch, '{wildcards.seed}')}"
         shell:
-            "reinduce score {input.measure:q} --train {input.train:q} --seeds {params.seeds} --data {params.data:q}"
-            " --out {params.out:q} --log {log:q}"
+            "reinduce score --log {log:q} {params.work:q}"
 
 
 rule series:
@@ -56,8 +58,7 @@ rule series:
     priority: 2000
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        **needs(megabytes=2000, minutes=30),
     params:
         runs=lambda w: [folder / "score" for folder in folders_on_task(w.study, w.task)],
     message:

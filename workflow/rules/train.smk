@@ -1,43 +1,44 @@
-"""Arms become checkpoints: one job a seed, or where runs are short one job for all seeds; one thread each.
+"""Arms become checkpoints: a job takes one seed, or all seeds of short arms; one thread each.
 
 Required: results/<study>/<arm>/train.json, the task's data.
 Output: train/checkpoints/step*.safetensors, train_log.parquet, run.parquet for each seed.
 What an interrupted run resumes from lies in train/resume, which no rule declares and so
-no failure deletes. There is a rule for every arm, since each has its own checkpoints.
+no failure deletes. There is a rule for every batch, since each has its own checkpoints.
+How many devices and machines share the work is a resource: it changes nothing but time.
 """
 
-for name, run in resolved.runs.items():
-    folders = job_folders(name, run)
+
+def train_job(arm, seed, folder):
+    """What `reinduce train` is asked for."""
+    name, graft = f"{R}/{arm.study}/{arm.arm}", ["--donor", donor(arm, seed)] if arm.graft else []
+    return [f"{name}/train.json", "--seed", seed, "--data", f"{R}/data/{arm.task}", *graft, "--out", folder / "train"]
+
+
+for batch in BATCHES:
 
     rule:
         name:
-            rule_name("train", name)
+            rule_name("train", batch.name)
         input:
-            arm=f"{R}/{name}/train.json",
-            data=data_files(run.arm.task),
-            donors=donors(run),
+            arms=specifications(batch, "train"),
+            data=data_of_batch(batch),
+            donors=donors(batch),
             sources=sources("reinduce.train"),
         output:
-            log=[folder / "train/train_log.parquet" for folder in folders],
-            run=[folder / "train/run.parquet" for folder in folders],
-            checkpoints=[file for folder in folders for file in layout.checkpoint_files(folder, run.arm)],
+            tables=files(batch, lambda folder, arm: [folder / "train/train_log.parquet", folder / "train/run.parquet"]),
+            checkpoints=files(batch, layout.checkpoint_files),
         log:
-            f"{R}/logs/train/{job_name(name, run)}.log",
+            f"{R}/logs/train/{job_name(batch)}.log",
         benchmark:
-            f"{R}/benchmarks/train/{job_name(name, run)}.tsv"
-        priority: cost(run.arm)
-        threads: 1
+            f"{R}/benchmarks/train/{job_name(batch)}.tsv"
+        priority: batch.cost
+        threads: jobs.processes(batch, resolved.cluster)
         resources:
-            mem_mb=2000,
-            runtime=120,
+            **jobs.training_needs(batch, resolved.cluster),
         params:
-            data=lambda w, input: Path(input.data[0]).parent,
-            seeds=seeds_of(run),
-            donors="--donors" if run.arm.graft else "",
-            # The arm's folder, above <seed>/train/train_log.parquet.
-            out=subpath(output[0], ancestor=3),
+            work=work(batch, train_job),
         message:
-            f"train: {job_name(name, run, '{wildcards.seed}')}"
+            f"train: {job_name(batch, '{wildcards.seed}')}"
         shell:
-            "reinduce train {input.arm:q} --seeds {params.seeds} --data {params.data:q}"
-            " {params.donors} {input.donors:q} --out {params.out:q} --log {log:q}"
+            "reinduce train --device {resources.device} --processes {resources.processes} --nodes {resources.nodes}"
+            " --log {log:q} {params.work:q}"

@@ -39,7 +39,12 @@ def add_ablate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the table goes")
 
 
-def run_ablate(args: argparse.Namespace) -> Made:
+def run_ablate(*jobs: argparse.Namespace) -> list[Made]:
+    """Write the `ablations` table of each run."""
+    return [ablate_run(job) for job in jobs]
+
+
+def ablate_run(args: argparse.Namespace) -> Made:
     """Write the `ablations` table of a run."""
     arm = read_spec(ArmSpec, args.train)
     why = why_without("ablations", arm)

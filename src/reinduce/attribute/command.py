@@ -33,8 +33,13 @@ def add_attribute_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the table goes")
 
 
+def run_attribute(*jobs: argparse.Namespace) -> list[Made]:
+    """Write the `attributions` table of each run, for all its checkpoints."""
+    return [attribute_run(job) for job in jobs]
+
+
 @torch.no_grad()
-def run_attribute(args: argparse.Namespace) -> Made:
+def attribute_run(args: argparse.Namespace) -> Made:
     """Write the `attributions` table of a run, for all its checkpoints."""
     arm = read_spec(ArmSpec, args.train)
     if not arm.model.has_heads:

@@ -7,6 +7,7 @@ import re
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,9 +17,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from reinduce.config import yaml
 from reinduce.config.layout import SERIES_TABLES, TABLES, bound_reads, checkpoint_steps, why_without
 from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, ModelSpec, TrainSpec, to_json
-from reinduce.config.tree import Arm, Budget, Claim, Config, Replacement, Scale, Study, StudySize
-from reinduce.task import TASKS, Task, evaluation_kind
-from reinduce.task.evaluation import EvaluationSpec
+from reinduce.config.tree import Arm, Budget, Claim, Cluster, Config, Replacement, Scale, Study, StudySize
+from reinduce.task import TASKS, Task
+from reinduce.task.specs import EvaluationSpec
 from reinduce.trace.files import write_text
 
 SHAPE = ("d_model", "heads", "vocabulary", "features", "positions")
@@ -60,6 +61,7 @@ class Resolved:
     """'study/arm' → its arm and seeds."""
     measure: MeasureSpec | None = None
     ablate: AblateSpec | None = None
+    cluster: Cluster | None = None
     studies: dict[str, Study] = field(default_factory=dict)
     claims: dict[str, dict] = field(default_factory=dict)
     """'study.claim' → the content of its JSON."""
@@ -96,6 +98,8 @@ def load(values: Mapping = MappingProxyType({}), root: Path = Path()) -> Resolve
 
     resolved = Resolved(config, Path(config.results or scale.results), measure=scale.measure, ablate=scale.ablate)
     resolved.studies = found
+    cluster = {**scale.cluster.model_dump(), **config.cluster}
+    resolved.cluster = _validated(Cluster, cluster, "config.yaml: cluster", problems)
     for key, study in found.items():
         _check_figures(root, key, study, problems)
         _add_runs(resolved, key, study, scale, root, problems)
@@ -251,7 +255,7 @@ def _task(
         | dict.fromkeys(own, f"workflow/studies/{study}/study.yaml tasks.{variant}")
     )
     spec = _validated(TASKS[kind].Spec, {**size.spec, **replaced, **own}, f"task {name}", problems, origin)
-    evaluation = _validated(evaluation_kind(kind), size.evaluation, f"{where}: tasks.{kind}.evaluation", problems)
+    evaluation = _validated(TASKS[kind].Evaluation, size.evaluation, f"{where}: tasks.{kind}.evaluation", problems)
     resolved.tasks.setdefault(name, {})
     if spec is None or evaluation is None:
         return None
@@ -395,6 +399,10 @@ def _unknown(names, known, where: str, problems: list[str]) -> None:
             problems.append(f"{where}: no {name!r}; there are: {', '.join(known)}")
 
 
+# Making an adapter takes far longer than using it, and arms are many.
+_adapter = cache(TypeAdapter)
+
+
 def _validated(kind, values: Any, where: str, problems: list[str], origin: Mapping[str, str] | None = None):
     """`values` as `kind` (a pydantic model or a dataclass), or None with every problem noted.
 
@@ -402,7 +410,7 @@ def _validated(kind, values: Any, where: str, problems: list[str], origin: Mappi
     text is never taken for a number, nor a number for a truth value.
     """
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(values, default=str), strict=True)
+        return _adapter(kind).validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         problems += (_told(kind, problem, where, origin or {}) for problem in error.errors())
     return None
@@ -412,7 +420,7 @@ def _without_faults(kind, values: Any) -> Any:
     """The values without those that `kind` finds wrong."""
     values = json.loads(json.dumps(values, default=str))
     try:
-        TypeAdapter(kind).validate_python(values, strict=True)
+        _adapter(kind).validate_python(values, strict=True)
     except ValidationError as error:
         for problem in error.errors():
             *path, last = problem["loc"]

@@ -17,6 +17,7 @@ STRICT = {"extra": "forbid", "use_attribute_docstrings": True}
 POSITIONS = ("shortformer", "rotary", "learned", "none")
 MIXERS = ("attention", "gru", "gated_linear")
 INITIAL = ("depth_scaled", "plain")
+PRECISIONS = ("float32", "bf16")
 
 
 def require(ok: bool, message: str) -> None:
@@ -208,10 +209,24 @@ class TrainSpec:
     """Largest gradient norm; 0 leaves gradients alone."""
     save_every: int = 500
     """Steps between saves of the state from which an interrupted run resumes."""
+    parts: int = 1
+    """Equal parts of a batch, each with a pass of its own; as many devices can share a step."""
+    precision: str = "float32"
+    """float32, or bf16: matrix products in bfloat16, weights and sums in float32."""
+    compile: bool | None = None
+    """Whether losses are compiled; null: where sequences are of a few tokens and the training is long."""
+    fused: bool = True
+    """Whether the optimizer is one operation a step."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "learning_rate", "save_every"):
+        for name in ("steps", "batch", "learning_rate", "save_every", "parts"):
             require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
+        # Pairs of pairs are added: the sum is then the same however many devices share the parts.
+        require(self.parts & (self.parts - 1) == 0, f"parts must be 1, 2, 4, 8, …, not {self.parts}")
+        require(self.batch % self.parts == 0, f"parts must divide batch: {self.parts} do not divide {self.batch}")
+        require(
+            self.precision in PRECISIONS, f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}"
+        )
         require(self.omit in ("none", "copyable"), f"omit must be none or copyable, not {self.omit!r}")
         for name in ("warmup", "weight_decay", "clip"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")

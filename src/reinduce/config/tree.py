@@ -37,6 +37,29 @@ class Replacement(Strict):
     """Fields of the training (steps, batch, learning_rate, warmup, checkpoints, …)."""
 
 
+class Cluster(Strict):
+    """What jobs ask of a cluster, and what trainings run on; nothing of it changes a result but in last digits."""
+
+    account: str | None = None
+    """Who pays (`sbatch --account`); null: the cluster's default."""
+    partition: str | None = None
+    """Where jobs run (`sbatch --partition`); null: the cluster's default."""
+    gpu_partition: str | None = None
+    """Where jobs with GPUs run; null: as the others."""
+    gpu_type: str | None = Field(default=None, pattern=r"^[a-zA-Z0-9_.]+$")
+    """Which GPUs, as `sinfo --format %G` names them; null: any."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """What trainings run on: gpu (asked of the scheduler), cpu, or auto (a GPU where the job happens to see one)."""
+    devices: int = Field(default=1, gt=0)
+    """The most GPUs (or processes, on processors) of one training job, on each of its machines."""
+    nodes: int = Field(default=1, gt=0)
+    """The most machines of one training job."""
+    hours: float = Field(default=24.0, gt=0)
+    """The longest that a job may ask for; a training that needs longer goes on in the next."""
+    slower: float = Field(default=1.0, gt=0)
+    """What times are multiplied by, where machines are slower than thought."""
+
+
 class Config(Strict):
     """config.yaml: which studies run and at which scale."""
 
@@ -50,6 +73,8 @@ class Config(Strict):
     """task → fields of its distribution that replace the scale's, e.g. source_text: {source: folder, path: …}."""
     overrides: dict[str, dict[str, Replacement]] = {}
     """study → arm → what replaces the study's own settings."""
+    cluster: dict[str, Any] = {}
+    """What replaces the scale's: account, partition, gpu_partition, gpu_type, device, devices, nodes, hours, slower."""
 
 
 class TaskSize(Strict):
@@ -72,6 +97,8 @@ class Scale(Strict):
     """How checkpoints are measured."""
     ablate: AblateSpec
     """How heads are ablated."""
+    cluster: Cluster = Cluster()
+    """What jobs ask of a cluster, where config.yaml says nothing else."""
 
 
 class Arm(Strict):

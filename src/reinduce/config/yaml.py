@@ -9,7 +9,7 @@ import yaml
 FLOAT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 
 
-class _Loader(yaml.SafeLoader):
+class _Strict:
     def construct_mapping(self, node, deep=False):
         seen = []
         for key, _ in node.value:
@@ -20,7 +20,16 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
+class _Loader(_Strict, yaml.SafeLoader):
+    pass
+
+
+class _FastLoader(_Strict, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    pass
+
+
+for _loader in (_Loader, _FastLoader):
+    _loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
 
 
 def read(path: Path) -> Any:
@@ -29,11 +38,19 @@ def read(path: Path) -> Any:
     Raises FileNotFoundError, or ValueError naming the line.
     """
     try:
-        return yaml.load(path.read_text(), _Loader)
+        return _loaded(path.read_text())
     except yaml.MarkedYAMLError as error:
         raise ValueError(f"line {error.problem_mark.line + 1}: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return yaml.load(text, _FastLoader)
+    except yaml.YAMLError:
+        # The C library is not on every machine, and words faults otherwise: they shall read alike.
+        return yaml.load(text, _Loader)
 
 
 def typed(value: Any) -> Any:

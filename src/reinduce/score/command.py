@@ -1,4 +1,4 @@
-"""`reinduce score`: every checkpoint of some seeds of an arm, in one process."""
+"""`reinduce score`: every checkpoint of a run, or of several, in one process."""
 
 import argparse
 import logging
@@ -20,23 +20,24 @@ TRAJECTORY_VERSION = 1
 def add_score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("measure", type=Path, help="how to measure (measure.json)")
     parser.add_argument("--train", type=Path, required=True, help="the arm's resolved specification (train.json)")
-    parser.add_argument("--seeds", type=int, nargs="+", required=True, help="which replicates, from 0 on")
+    parser.add_argument("--seed", type=int, required=True, help="which replicate, from 0 on")
     parser.add_argument("--data", type=Path, required=True, help="the task's data folder")
-    parser.add_argument("--out", type=Path, required=True, help="the arm's folder: seed<k>/score goes there")
+    parser.add_argument("--checkpoints", type=Path, required=True, help="the run's checkpoints")
+    parser.add_argument("--out", type=Path, required=True, help="where the tables go")
 
 
-def run_score(args: argparse.Namespace) -> list[Made]:
-    """For each seed write one `scores` file per checkpoint, and the run's other tables.
+def run_score(*jobs: argparse.Namespace) -> list[Made]:
+    """For each run write one `scores` file per checkpoint, and its other tables.
 
     These are trajectories, and losses of language.
     """
+    return [score_run(job) for job in jobs]
+
+
+def score_run(args: argparse.Namespace) -> Made:
+    """Measure one run's checkpoints and write its tables."""
     arm, spec = read_spec(ArmSpec, args.train), read_spec(MeasureSpec, args.measure)
-    return [score_seed(args, arm, spec, seed) for seed in args.seeds]
-
-
-def score_seed(args: argparse.Namespace, arm: ArmSpec, spec: MeasureSpec, seed: int) -> Made:
-    """Measure one seed's checkpoints and write its tables."""
-    checkpoints, out = (args.out / f"seed{seed}" / part for part in ("train/checkpoints", "score"))
+    seed, checkpoints, out = args.seed, args.checkpoints, args.out
     run = (Exemplars if arm.model.features else Language)(args.data, arm, spec)
     keys = {"study": arm.study, "arm": arm.arm, "seed": seed}
     steps = arm.train.checkpoints.steps(arm.train.steps)

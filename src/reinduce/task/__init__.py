@@ -1,13 +1,16 @@
 """Tasks: the distributions that sequences come from.
 
-Each task is a module with two names:
+Each task is a module of its name with two names in it:
 
-- `Spec`, a dataclass that describes the distribution; every one has `vocabulary` and `context`;
+- `Spec`, the dataclass of `specs` that describes the distribution; every one has `vocabulary`
+  and `context`;
 - `Stream(spec, data_dir, seed)`, whose `batch(step, n)` gives the training tokens
   [n, context] (int64, the start token 0 first) of a replicate's step. A batch depends on
   seed, step and n alone, never on earlier calls, so that a resumed run sees what an
   uninterrupted one would have seen. Where token ids stand for vectors, `features` holds those
   that training shows.
+
+`TASKS` offers both, and imports the module, and torch with it, only once a stream is wanted.
 
 The evaluation sets that all tasks of language share are described in `evaluation`; a task with
 others says so by an `Evaluation` of its own. Where sequences hold one token more than
@@ -16,19 +19,49 @@ others says so by an `Evaluation` of its own. Where sequences hold one token mor
 
 import json
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from reinduce.config.specs import from_dict, require
-from reinduce.task import exemplars, phrases, source_text, suite, synonyms, topics
-from reinduce.task.evaluation import EvaluationSpec
+from reinduce.task.specs import (
+    EvaluationSpec,
+    ExemplarsEvaluation,
+    ExemplarsSpec,
+    PhrasesSpec,
+    SourceTextSpec,
+    SuiteSpec,
+    SynonymsSpec,
+    TopicsSpec,
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A task as its module offers it."""
+
+    name: str
+    """The module's name."""
+    Spec: type
+    """What describes the distribution."""
+    Evaluation: type = EvaluationSpec
+    """What describes the frozen evaluation sets."""
+
+    @property
+    def Stream(self) -> type:
+        """What draws training tokens."""
+        return import_module(f"{__name__}.{self.name}").Stream
+
 
 TASKS = {
-    "phrases": phrases,
-    "synonyms": synonyms,
-    "topics": topics,
-    "suite": suite,
-    "exemplars": exemplars,
-    "source_text": source_text,
+    kind.name: kind
+    for kind in (
+        Kind("phrases", PhrasesSpec),
+        Kind("synonyms", SynonymsSpec),
+        Kind("topics", TopicsSpec),
+        Kind("suite", SuiteSpec),
+        Kind("exemplars", ExemplarsSpec, ExemplarsEvaluation),
+        Kind("source_text", SourceTextSpec),
+    )
 }
 
 
@@ -38,18 +71,13 @@ class Task:
 
     name: str
     """A name in TASKS."""
-    spec: phrases.Spec | synonyms.Spec | topics.Spec | suite.Spec | exemplars.Spec | source_text.Spec
+    spec: PhrasesSpec | SynonymsSpec | TopicsSpec | SuiteSpec | ExemplarsSpec | SourceTextSpec
     """The distribution."""
-    evaluation: EvaluationSpec | exemplars.Evaluation
+    evaluation: EvaluationSpec | ExemplarsEvaluation
     """The frozen evaluation sets."""
 
     def __post_init__(self) -> None:
         self.evaluation.check(self.spec.vocabulary, self.spec.context)
-
-
-def evaluation_kind(task: str) -> type:
-    """What describes a task's frozen sets: the task's own `Evaluation`, else that of language."""
-    return getattr(TASKS[task], "Evaluation", EvaluationSpec)
 
 
 def read_task(path: str | Path) -> Task:
@@ -78,5 +106,5 @@ def task_from(values: dict) -> Task:
     return Task(
         name=name,
         spec=from_dict(TASKS[name].Spec, values["spec"]),
-        evaluation=from_dict(evaluation_kind(name), values["evaluation"]),
+        evaluation=from_dict(TASKS[name].Evaluation, values["evaluation"]),
     )

@@ -19,44 +19,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from reinduce.config.specs import STRICT, IndexPair, require
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationSpec:
-    """How large the frozen evaluation sets are."""
-
-    __pydantic_config__ = STRICT
-
-    heldout_examples: int
-    """Held-out sequences on which losses are measured."""
-    repeated_examples: int = 10
-    """Sequences of repeated random tokens on which prefix matching is measured."""
-    random_examples: int = 10
-    """Sequences of random tokens, not repeated, on which copying is measured."""
-    repeat_length: int = 25
-    """Distinct random tokens in a repeat."""
-    repeats: int = 4
-    """How often they come in a row."""
-
-    def __post_init__(self) -> None:
-        for name in ("heldout_examples", "repeated_examples", "random_examples", "repeat_length"):
-            require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
-        require(self.repeats > 1, f"repeats must be 2 or more, not {self.repeats}")
-
-    def check(self, vocabulary: int, context: int) -> None:
-        """Raise ValueError if a task's sequences cannot hold the repeats."""
-        length, repeats = self.repeat_length, self.repeats
-        require(
-            length * repeats + 1 <= context,
-            f"evaluation: a start token and {repeats} repeats of {length} tokens make {length * repeats + 1}, "
-            f"more than the context of {context}; lower repeat_length or repeats",
-        )
-        require(
-            length < vocabulary,
-            f"evaluation: repeat_length is {length}, but a vocabulary of {vocabulary} "
-            f"has only {vocabulary - 1} distinct tokens beside the start token",
-        )
+from reinduce.config.specs import IndexPair, require
 
 
 def read_examples(path: str | Path, column: str = "tokens") -> Tensor:

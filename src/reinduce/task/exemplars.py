@@ -11,94 +11,26 @@ the answer last; the model reads five.
 
 import itertools
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reinduce.config.specs import STRICT, require, stream_seed
+from reinduce.config.specs import stream_seed
 from reinduce.model.tensors import load_tensors
+from reinduce.task.specs import ExemplarsSpec
 
 QUERY = 4
 """Position of the query."""
 LABELS = (1, 3)
 """Positions of the labels."""
-SOURCES = ("latent", "file")
 FEATURES = "features.safetensors"
 """The file of all exemplars' vectors in the data folder."""
 SETS = ("trained", "relabelled", "new_classes")
 """Frozen sets: sequences like those of training; with held-out pairs of labels; with held-out classes."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class ExemplarsSpec:
-    """The distribution of sequences."""
-
-    __pydantic_config__ = STRICT
-
-    vocabulary: int = 5
-    """Labels."""
-    context: int = 5
-    """Tokens that a model reads: two pairs and the query."""
-    classes: int = 50
-    """Classes that training sequences show."""
-    new_classes: int = 100
-    """Classes that no training sequence shows."""
-    exemplars: int = 1
-    """Exemplars of each class."""
-    held_out_labels: float = 0.2
-    """Share of the pairs of labels that no training sequence shows."""
-    features: int = 512
-    """Width of an exemplar's vector."""
-    source: str = "latent"
-    """latent (a fixed random network of a low-dimensional vector), file (the user's own features)."""
-    latent: int = 32
-    """Dimensions of the latent vector."""
-    spread: float = 0.3
-    """latent: how far a class's exemplars lie from each other, over how far classes do."""
-    path: str = ""
-    """file: HDF5 or Parquet with a vector for every class and exemplar."""
-
-    def __post_init__(self) -> None:
-        require(self.context == 5, f"context must be 5, two pairs and a query, not {self.context}")
-        require(self.vocabulary > 2, f"vocabulary must be 3 labels or more, not {self.vocabulary}")
-        for name in ("classes", "new_classes"):
-            require(getattr(self, name) > 1, f"{name} must be 2 or more, not {getattr(self, name)}")
-        for name in ("exemplars", "features", "latent"):
-            require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
-        require(self.spread >= 0, f"spread must be 0 or more, not {self.spread}")
-        require(0 < self.held_out_labels < 1, f"held_out_labels must lie between 0 and 1, not {self.held_out_labels}")
-        require(self.source in SOURCES, f"source must be one of {', '.join(SOURCES)}, not {self.source!r}")
-        require((self.source == "file") == bool(self.path), "path belongs to source: file, and to no other")
-        label_pairs(self)
-
-
 Spec = ExemplarsSpec
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """How large the frozen evaluation sets are."""
-
-    __pydantic_config__ = STRICT
-
-    sequences: int
-    """Sequences like those of training, on which curves and heads are measured."""
-    held_out: int
-    """Sequences with held-out pairs of labels, and as many with held-out classes."""
-
-    def __post_init__(self) -> None:
-        for name in ("sequences", "held_out"):
-            require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
-
-    def size(self, kind: str) -> int:
-        """Sequences of a kind in SETS."""
-        return self.sequences if kind == "trained" else self.held_out
-
-    def check(self, vocabulary: int, context: int) -> None:
-        """Any number of sequences can be drawn."""
 
 
 def label_pairs(spec: ExemplarsSpec) -> tuple[Tensor, Tensor]:
@@ -107,7 +39,7 @@ def label_pairs(spec: ExemplarsSpec) -> tuple[Tensor, Tensor]:
     Every label is in a pair that is shown. Raises ValueError if no such split was found.
     """
     pairs = torch.tensor(list(itertools.combinations(range(spec.vocabulary), 2)))
-    held_out = max(1, round(spec.held_out_labels * len(pairs)))
+    held_out = spec.held_out_pairs
     for attempt in range(100):
         generator = torch.Generator().manual_seed(stream_seed("exemplars", "labels", spec.vocabulary, attempt))
         order = torch.randperm(len(pairs), generator=generator)

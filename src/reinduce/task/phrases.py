@@ -12,42 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from reinduce.config.specs import STRICT, require, stream_seed
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhrasesSpec:
-    """The distribution of documents."""
-
-    __pydantic_config__ = STRICT
-
-    vocabulary: int
-    """Token ids, the start token (0) included."""
-    context: int
-    """Tokens in a document, the start token included."""
-    phrases: int = 6
-    """Private phrases of a document."""
-    phrase_length: tuple[int, int] = (3, 6)
-    """Shortest and longest phrase."""
-    phrase_share: float = 0.6
-    """Probability that a segment is a phrase."""
-    run_length: tuple[int, int] = (2, 5)
-    """Shortest and longest run of the shared bigram table."""
-    successors: int = 8
-    """Successors of each token in the table, equally likely."""
-
-    def __post_init__(self) -> None:
-        require(self.context > 1, f"context must be 2 or more, not {self.context}")
-        require(self.phrases > 0, f"phrases must be positive, not {self.phrases}")
-        require(0 <= self.phrase_share <= 1, f"phrase_share must lie between 0 and 1, not {self.phrase_share}")
-        require(
-            0 < self.successors < self.vocabulary,
-            f"successors must lie between 1 and vocabulary - 1, not {self.successors}",
-        )
-        for name in ("phrase_length", "run_length"):
-            low, high = getattr(self, name)
-            require(1 <= low <= high, f"{name} must be a range from 1 on, not {low} to {high}")
-
+from reinduce.config.specs import stream_seed
+from reinduce.task.specs import PhrasesSpec
 
 Spec = PhrasesSpec
 

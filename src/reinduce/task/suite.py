@@ -20,78 +20,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from reinduce.config.specs import STRICT, require, stream_seed
+from reinduce.config.specs import stream_seed
 from reinduce.task.evaluation import copyable
+from reinduce.task.specs import SuiteSpec
 
 KINDS = ("repeat", "recall", "synonym", "mapping", "majority")
 SHOWN_LABELS = 8
 """Labels shown before one counts as an answer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SuiteSpec:
-    """The distribution of documents."""
-
-    __pydantic_config__ = STRICT
-
-    vocabulary: int
-    """Token ids, the start token (0) included: labels, then keys, their synonyms and values in equal parts."""
-    context: int
-    """Tokens in a document, the start token included."""
-    keys: int = 8
-    """Distinct keys of a `recall` document."""
-    rules: int = 4
-    """Rules of `mapping`; the values of each are a class of their own."""
-    labels: int = 8
-    """Labels of `majority`."""
-    majority: float = 0.8
-    """Probability that a label is the document's most common one."""
-    list_length: tuple[int, int] = (10, 30)
-    """Shortest and longest list of `repeat`."""
-
-    def __post_init__(self) -> None:
-        require(self.context > 2, f"context must be 3 or more, not {self.context}")
-        require(self.rules > 1, f"rules must be 2 or more, not {self.rules}")
-        require(self.labels > 1, f"labels must be 2 or more, not {self.labels}")
-        require(0 <= self.majority <= 1, f"majority must lie between 0 and 1, not {self.majority}")
-        low, high = self.list_length
-        require(1 <= low <= high, f"list_length must be a range from 1 on, not {low} to {high}")
-        pairs = -(-(self.context - 1) // 2)
-        # Half a `synonym` document's pairs have keys of their own, all of a `mapping` document's.
-        needed = max(-(-pairs // 2), self.rules, self.keys, -(-high // 3))
-        require(self.keys > 0, f"keys must be positive, not {self.keys}")
-        require(
-            self.words >= needed,
-            f"vocabulary is {self.vocabulary}, which leaves {self.words} tokens each for keys, synonyms and values; "
-            f"{needed} are needed: raise vocabulary to {3 * needed + self.labels + 1}, or lower context, keys, rules "
-            "or list_length",
-        )
-
-    @property
-    def words(self) -> int:
-        """Tokens each for keys, synonyms and values."""
-        return (self.vocabulary - 1 - self.labels) // 3
-
-    @property
-    def first_key(self) -> int:
-        """The first key's token; its synonym's is `words` later, and values begin twice that later."""
-        return 1 + self.labels
-
-    @property
-    def first_value(self) -> int:
-        return self.first_key + 2 * self.words
-
-    @property
-    def chance(self) -> dict[str, float]:
-        """Kind → probability of the right answer for one who knows the kind but not the document."""
-        return {
-            "repeat": 1 / (3 * self.words),
-            "recall": 1 / self.words,
-            "synonym": 1 / self.words,
-            "mapping": 1 / self.rules,
-            "majority": 1 / self.labels,
-        }
-
 
 Spec = SuiteSpec
 

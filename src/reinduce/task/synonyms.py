@@ -7,40 +7,14 @@ back in the other language shares no token with its earlier occurrence, so that 
 tokens does not continue it; matching and copying meanings does.
 """
 
-import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from reinduce.config.specs import require, stream_seed
+from reinduce.config.specs import stream_seed
 from reinduce.task import phrases
-
-
-@dataclass(frozen=True, kw_only=True)
-class SynonymsSpec(phrases.PhrasesSpec):
-    """The distribution of documents; `vocabulary` counts words of both languages, and the start token."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            self.successors <= self.meanings,
-            f"successors is {self.successors}, but a vocabulary of {self.vocabulary} tokens has two words for only "
-            f"{self.meanings} meanings; lower successors or raise vocabulary",
-        )
-
-    @property
-    def meanings(self) -> int:
-        """Meanings, numbered from 1: the words of m are the tokens m and m + meanings."""
-        return (self.vocabulary - 1) // 2
-
-    @property
-    def of_meanings(self) -> phrases.PhrasesSpec:
-        """The distribution of what is said, whatever the language."""
-        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(phrases.PhrasesSpec)}
-        return phrases.PhrasesSpec(**shared | {"vocabulary": self.meanings + 1})
-
+from reinduce.task.specs import SynonymsSpec
 
 Spec = SynonymsSpec
 

@@ -7,33 +7,14 @@ not shown yet, only the table tells which tokens may come. All successors in one
 belong to one class of tokens, so that the tokens of any run speak for the table.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from reinduce.config.specs import require, stream_seed
+from reinduce.config.specs import stream_seed
 from reinduce.task import phrases
-
-
-@dataclass(frozen=True, kw_only=True)
-class TopicsSpec(phrases.PhrasesSpec):
-    """The distribution of documents."""
-
-    tables: int = 8
-    """Bigram tables; a document follows one, each equally likely."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.tables > 1, f"tables must be 2 or more, not {self.tables}")
-        size = (self.vocabulary - 1) // self.tables
-        require(
-            self.successors <= size,
-            f"successors is {self.successors}, but {self.tables} tables leave a class of {size} tokens to each; "
-            "lower successors or tables",
-        )
-
+from reinduce.task.specs import TopicsSpec
 
 Spec = TopicsSpec
 

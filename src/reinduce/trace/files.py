@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +16,15 @@ def written_aside(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Two machines that share a file system may have processes of the same number.
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         yield aside
         os.replace(aside, path)
+    except OSError as error:
+        # That a disk is full is said without a name.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         aside.unlink(missing_ok=True)
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -31,6 +32,8 @@ class Made:
     """Files written."""
     details: dict = field(default_factory=dict)
     """Whatever else a reader should know: seeds, settings, package versions."""
+    scratch: Path | None = None
+    """A folder of no more use once the manifest is written."""
 
 
 def write_manifest(made: Made, stage: str, started: float) -> Path:
@@ -56,6 +59,13 @@ def write_manifest(made: Made, stage: str, started: float) -> Path:
         "seconds": round(time.time() - started, 1),
     }
     return write_text(made.manifest, json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def forget_scratch(made: Iterable[Made]) -> None:
+    """Remove what finished commands needed on their way alone."""
+    for one in made:
+        if one.scratch is not None:
+            shutil.rmtree(one.scratch, ignore_errors=True)
 
 
 def _hashes(paths: Iterable[Path]) -> dict[str, dict]:

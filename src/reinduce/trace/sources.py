@@ -7,13 +7,15 @@ by hand: an edit to plotting never retrains a model.
 
 import ast
 import hashlib
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def closure(module: str) -> list[Path]:
+@cache
+def closure(module: str) -> tuple[Path, ...]:
     """Files of this package that `module` ('reinduce.score') imports, its own included, sorted.
 
     `reinduce.trace` is left out: it describes what was made and never changes it.
@@ -26,7 +28,7 @@ def closure(module: str) -> list[Path]:
             continue
         found.add(path)
         waiting += [file for name in _imports(path) for file in _files(name)]
-    return sorted(found)
+    return tuple(sorted(found))
 
 
 def digest(module: str) -> str:
@@ -53,13 +55,21 @@ def _files(module: str) -> list[Path]:
 @cache
 def _imports(path: Path) -> list[str]:
     names = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _statements(ast.parse(path.read_text()).body):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             # `from reinduce.model import sites` may name a module or an object.
             names += [node.module] if _files(node.module) == [] else _from(node)
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
     return names
+
+
+def _statements(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """All statements, those within others included; expressions, which import nothing, are most of a file."""
+    for node in nodes:
+        yield node
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            yield from _statements(getattr(node, part, ()))
 
 
 def _from(node: ast.ImportFrom) -> list[str]:

@@ -1,83 +1,148 @@
-"""`reinduce train`: seeds of one arm, one after another."""
+"""`reinduce train`: seeds of arms, one after another or shared by several processes."""
 
 import argparse
+import hashlib
+import logging
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
-from reinduce.config.specs import ArmSpec, digest, read_spec
+from reinduce.config.specs import ArmSpec, digest, read_spec, require
 from reinduce.model.checkpoint import checkpoint_path, seed_names
 from reinduce.model.transformer import Transformer
 from reinduce.tables import write_rows
-from reinduce.task import TASKS, Task, read_task
+from reinduce.task import TASKS, read_task
+from reinduce.trace import sources
+from reinduce.trace.files import sha256
 from reinduce.trace.manifest import Made
-from reinduce.train.loop import learning_rate, train
-from reinduce.train.short import Losses, losses_for
+from reinduce.train.loop import check_shared, learning_rate, train
+from reinduce.train.processes import Team, check_started_once, device_of, join, start, within
+from reinduce.train.short import losses_for
+from reinduce.train.stop import STATUS, Stop, Stopped, listening
+
+log = logging.getLogger(__name__)
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("arm", type=Path, help="the arm's resolved specification (train.json)")
-    parser.add_argument("--seeds", type=int, nargs="+", required=True, help="which replicates, from 0 on")
+    parser.add_argument("--seed", type=int, required=True, help="which replicate, from 0 on")
     parser.add_argument("--data", type=Path, required=True, help="the task's data folder")
-    parser.add_argument("--donors", type=Path, nargs="*", default=[], help="for a graft: a checkpoint for each seed")
-    parser.add_argument("--out", type=Path, required=True, help="the arm's folder: seed<k>/train goes there")
+    parser.add_argument("--donor", type=Path, help="for a graft: the checkpoint it is taken from")
+    parser.add_argument("--out", type=Path, required=True, help="where checkpoints and tables go")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="auto: a GPU if there is one")
+    parser.add_argument("--processes", type=int, default=1, help="on each machine, with a GPU each if on GPUs")
+    parser.add_argument("--nodes", type=int, default=1, help="how many machines of a SLURM job")
 
 
-def run_train(args: argparse.Namespace) -> list[Made]:
-    """Train one seed after another; for each write the log and the run's row.
+def run_train(*jobs: argparse.Namespace) -> list[Made]:
+    """Train; for each job write the log and the run's row.
 
-    Raises ValueError if the task's data do not fit the arm's model.
+    Several processes share one job's batches; of several jobs each process takes its own.
+    Raises ValueError if the task's data do not fit the arm's model, or devices are missing,
+    and SystemExit with status `stop.STATUS` if it was told to stop and can go on later.
     """
-    arm = read_spec(ArmSpec, args.arm)
-    task = read_task(args.data / "task.json")
+    device, processes, nodes = jobs[0].device, jobs[0].processes, jobs[0].nodes
+    if processes * nodes > 1 and not within():
+        check_started_once(nodes)
+        device_of(device, processes)
+        if len(jobs) == 1:
+            check_shared(read_spec(ArmSpec, jobs[0].arm).train, processes * nodes)
+        status = start(sys.argv[1:], processes, nodes)
+        if status:
+            raise SystemExit(status)
+        return []
+    device = device_of(device, processes)
+    team = join(processes * nodes, device)
+    alone = len(jobs) > 1 or team.size == 1
+    if not alone and team.rank > 0:
+        # Progress is told once.
+        logging.getLogger().setLevel(logging.WARNING)
+    own = jobs[team.rank :: team.size] if len(jobs) > 1 else jobs
+    steps = sum(read_spec(ArmSpec, job.arm).train.steps for job in own)
+    made = []
+    try:
+        with listening() as stop:
+            for job in own:
+                made.append(train_seed(job, steps, device, Team() if alone else team, stop))
+    except Stopped as stopped:
+        log.warning("%s; run again to go on from there", stopped)
+        raise SystemExit(STATUS) from None
+    # What a failure of the others would take from this one lies in its `resume` until all are done.
+    team.wait()
+    facts = {"processes": team.size, "nodes": nodes}
+    return [Made(**vars(one) | {"details": one.details | facts}) for one in made] if alone or team.rank == 0 else []
+
+
+def train_seed(job: argparse.Namespace, steps: int, device: str, team: Team, stop: Stop) -> Made:
+    """Train one seed and write its tables; `steps`: of all that this process trains."""
+    arm, task = read_spec(ArmSpec, job.arm), read_task(job.data / "task.json")
     for name in ("vocabulary", "context", *(name for name in ("features", "exemplars") if hasattr(task.spec, name))):
-        if getattr(task.spec, name) != getattr(arm.model, name):
-            raise ValueError(
-                f"{args.arm}: the model's {name} is {getattr(arm.model, name)}, "
-                f"that of {args.data} is {getattr(task.spec, name)}"
-            )
-    wanted = 0 if arm.graft is None else len(args.seeds)
-    if len(args.donors) != wanted:
-        raise ValueError(f"{args.arm}: --donors names {len(args.donors)} checkpoints, {wanted} expected")
-    losses_of = losses_for(arm.model, arm.train.steps * len(args.seeds))
-    donors = args.donors or [None] * len(args.seeds)
-    return [train_seed(args, arm, task, seed, donor, losses_of) for seed, donor in zip(args.seeds, donors, strict=True)]
-
-
-def train_seed(
-    args: argparse.Namespace, arm: ArmSpec, task: Task, seed: int, donor: Path | None, losses_of: Losses
-) -> Made:
-    """Train one seed and write its tables."""
-    out = args.out / f"seed{seed}" / "train"
-    stream = TASKS[task.name].Stream(task.spec, args.data, seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    history = train(arm, seed, stream.batch, out, device, getattr(stream, "features", None), donor, losses_of)
-
-    keys = {"study": arm.study, "arm": arm.arm, "seed": seed}
-    per_step = arm.train.batch * (arm.model.context - 1)
-    columns = {name: values.tolist() for name, values in history.items()}
-    steps = (
-        keys
-        | {"step": step, "tokens": step * per_step, "learning_rate": learning_rate(arm.train, step)}
-        | {name: values[step] for name, values in columns.items()}
-        for step in range(arm.train.steps)
+        found, wanted = getattr(task.spec, name), getattr(arm.model, name)
+        require(found == wanted, f"{job.arm}: the model's {name} is {wanted}, that of {job.data} is {found}")
+    require(
+        (job.donor is None) == (arm.graft is None),
+        f"{job.arm}: --donor names {job.donor or 'no checkpoint'}, but the arm has {'a' if arm.graft else 'no'} graft",
     )
+    stream = TASKS[task.name].Stream(task.spec, job.data, job.seed)
+    read = [job.data / "task.json", *sorted(job.data.glob("*.bin")), *sorted(job.data.glob("*.safetensors"))]
+    read += [*sorted(job.data.glob("tokenizer.json")), *([job.donor] if job.donor else [])]
+    history = train(
+        arm,
+        job.seed,
+        stream.batch,
+        job.out,
+        device,
+        getattr(stream, "features", None),
+        job.donor,
+        losses_for(arm, steps),
+        team,
+        stop,
+        made_of(read, device),
+    )
+    keys = {"study": arm.study, "arm": arm.arm, "seed": job.seed}
+    kind = torch.device(device).type
     run = keys | {
         "task": arm.task,
         "config_digest": digest(arm),
         "parameters": sum(p.numel() for p in Transformer(arm.model).parameters()),
         "steps": arm.train.steps,
-        "tokens": arm.train.steps * per_step,
-        "device": device,
+        "tokens": arm.train.steps * tokens_a_step(arm),
+        "device": kind,
     }
     kept = arm.train.checkpoints.steps(arm.train.steps)
-    outputs = [checkpoint_path(out / "checkpoints", step) for step in kept]
-    outputs.append(write_rows("train_log", steps, out / "train_log.parquet"))
-    outputs.append(write_rows("runs", [run], out / "run.parquet"))
-    read = [args.data / "task.json", *args.data.glob("*.bin"), *args.data.glob("*.safetensors")]
+    outputs = [checkpoint_path(job.out / "checkpoints", step) for step in kept]
+    if team.rank == 0:
+        outputs.append(write_rows("train_log", log_rows(arm, keys, history), job.out / "train_log.parquet"))
+        outputs.append(write_rows("runs", [run], job.out / "run.parquet"))
+    named = torch.cuda.get_device_name(device) if kind == "cuda" else kind
     return Made(
-        manifest=out / "manifest.json",
-        inputs=[args.arm, *sorted(read), *sorted(args.data.glob("tokenizer.json")), *([donor] if donor else [])],
+        manifest=job.out / "manifest.json",
+        inputs=[job.arm, *read],
         outputs=outputs,
-        details={"seeds": seed_names(arm, seed), "device": device, "threads": torch.get_num_threads()},
+        details={"seeds": seed_names(arm, job.seed), "device": named, "threads": torch.get_num_threads()},
+        scratch=job.out / "resume",
     )
+
+
+def tokens_a_step(arm: ArmSpec) -> int:
+    """Tokens whose losses a step is made of."""
+    return arm.train.batch * (arm.model.context - 1)
+
+
+def log_rows(arm: ArmSpec, keys: dict, history: dict[str, torch.Tensor]) -> Iterable[dict]:
+    """Rows of `train_log`, one a step."""
+    columns = {name: values.tolist() for name, values in history.items()}
+    return (
+        keys
+        | {"step": step, "tokens": step * tokens_a_step(arm), "learning_rate": learning_rate(arm.train, step)}
+        | {name: values[step] for name, values in columns.items()}
+        for step in range(arm.train.steps)
+    )
+
+
+def made_of(read: Iterable[Path], device: str) -> str:
+    """Names all that a training's numbers depend on beside its arm: data, sources, torch, and the kind of device."""
+    parts = [*map(sha256, read), sources.digest("reinduce.train"), torch.__version__, torch.device(device).type]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

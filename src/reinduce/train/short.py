@@ -5,13 +5,14 @@ it is more than twice as fast (docs/benchmarks.md). Compiling takes as long as s
 thousand steps and is kept by torch for other processes, so it is done for long runs alone.
 """
 
+import functools
 import logging
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from reinduce.config.specs import ModelSpec
+from reinduce.config.specs import ArmSpec
 from reinduce.model.transformer import SHORT, Transformer, sequence_losses
 
 log = logging.getLogger(__name__)
@@ -22,11 +23,14 @@ PAYS = 10_000
 """Steps of a process from which compiling pays: it takes some 15 s and saves less than 2 ms a step."""
 
 
-def losses_for(spec: ModelSpec, steps: int) -> Losses:
-    """`sequence_losses` for a model that will be trained for so many steps, compiled where that pays."""
-    return compiled() if spec.context <= SHORT and steps >= PAYS else sequence_losses
+def losses_for(arm: ArmSpec, steps: int) -> Losses:
+    """`sequence_losses` for arms that a process trains for so many steps, compiled if asked for or where it pays."""
+    pays = arm.model.context <= SHORT and steps >= PAYS
+    wanted = pays if arm.train.compile is None else arm.train.compile
+    return compiled() if wanted else sequence_losses
 
 
+@functools.cache
 def compiled() -> Losses:
     """`sequence_losses`, compiled when it is first called; as it is where that cannot be done."""
     made: Losses | None = None
