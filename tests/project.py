@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "config.yaml", "pyproject.toml", "envs", "slurm", "src", "workflow")
@@ -33,14 +34,14 @@ class Project:
         path = f"{Path(sys.executable).parent}{os.pathsep}{self.given['PATH']}"
         return {**self.given, "PYTHONPATH": str(self.root / "src"), "OMP_NUM_THREADS": "1", "PATH": path}
 
-    def started(self, *arguments: str) -> subprocess.Popen:
+    def started(self, *arguments: str, says_to: int | IO = subprocess.PIPE) -> subprocess.Popen:
         """A run of snakemake that goes on by itself."""
         return subprocess.Popen(
             [sys.executable, "-m", "snakemake", *arguments],
             cwd=self.root,
             env=self.environment,
             text=True,
-            stdout=subprocess.PIPE,
+            stdout=says_to,
             stderr=subprocess.STDOUT,
         )
 

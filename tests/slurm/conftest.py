@@ -49,16 +49,22 @@ class OnCluster(Project):
     @contextlib.contextmanager
     def running(self, *arguments: str) -> Iterator[subprocess.Popen]:
         """A run of snakemake that is ended, with its jobs, if the block leaves it behind."""
-        run = self.started(*PROFILE, *arguments)
+        # Into a file: nobody reads a pipe while the run goes on.
+        with open(self.root / "said.txt", "w") as said:
+            run = self.started(*PROFILE, *arguments, says_to=said)
         try:
             yield run
         finally:
             if run.poll() is None:
                 run.kill()
-                run.communicate()
+                run.wait()
             for job in self.jobs():
                 if job.state in ("PENDING", "RUNNING"):
                     self.cluster.cancel(job.id)
+
+    def said(self) -> str:
+        """What that run says."""
+        return (self.root / "said.txt").read_text()
 
 
 @pytest.fixture

@@ -1,0 +1,134 @@
+"""Training of a large model and of the five-token one, on whatever device there is.
+
+`python -m benchmarks.throughput`: tokens a second and the share of the device's matrix-product
+rate for twelve layers of width 768, steps a second for the five-token model; in float32 and
+bfloat16, compiled and not. It needs torch and pyarrow alone.
+"""
+
+import argparse
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from reinduce.config.specs import CheckpointSpec, ModelSpec, TrainSpec
+from reinduce.model.transformer import Transformer, sequence_losses
+from reinduce.task import exemplars
+from reinduce.train.loop import AdamW, Sums, learning_rate
+from reinduce.train.processes import ALONE
+from reinduce.train.short import compiled
+
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
+
+
+def main() -> None:
+    """Print a line for each setting, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("results/throughput.json"))
+    parser.add_argument("--batch", type=int, default=32, help="sequences a step of the large model")
+    parser.add_argument("--small", action="store_true", help="tiny sizes, to see that everything runs")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    rows = []
+    for row in itertools.chain(large(device, args.batch, args.small), five_tokens(device, args.small)):
+        rows.append({"device": name, "torch": torch.__version__} | row)
+        print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else str(value) for key, value in row.items()))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def large(device: str, batch: int, small: bool) -> Iterator[dict]:
+    """Twelve layers, 768 wide, with MLPs; contexts of 1,024 tokens."""
+    layers, width, context, vocabulary = (2, 64, 32, 100) if small else (12, 768, 1024, 50257)
+    model = ModelSpec(
+        layers=layers, d_model=width, heads=max(4, width // 64), vocabulary=vocabulary, context=context, mlp_ratio=4.0
+    )
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(1, vocabulary, (batch, context), generator=generator).to(device)
+    for precision, fast in itertools.product(PRECISIONS, (False, True)):
+        made = Transformer(model).initialise(0)
+        weights = sum(p.numel() for p in made.parameters()) - made.W_E.numel()
+        seconds = seconds_a_step(made.to(device), tokens, precision, fast, steps=3 if small else 20)
+        operations = batch * context * (6 * weights + 12 * layers * context * width / 2)
+        yield {
+            "what": f"{layers} layers, {width} wide, {precision}{', compiled' * fast}",
+            "tokens_per_second": batch * context / seconds,
+            "share_of_matmul_rate": operations / seconds / matmul_rate(device, precision, small),
+        }
+
+
+def five_tokens(device: str, small: bool) -> Iterator[dict]:
+    """The five-token model, steps a second."""
+    task = exemplars.Spec(classes=10, features=32) if small else exemplars.Spec()
+    vectors = torch.rand(task.classes, task.features, generator=torch.Generator().manual_seed(1)).to(device)
+    tokens = exemplars.sequences(task, "trained", 32, 0).to(device)
+    spec = ModelSpec(
+        layers=2,
+        d_model=64,
+        heads=8,
+        vocabulary=task.vocabulary,
+        context=task.context,
+        features=task.features,
+        unembedding_bias=True,
+        initial="plain",
+        positions="rotary",
+    )
+    for fast in (False, True):
+        model = Transformer(spec).initialise(0).to(device).give_features(vectors)
+        seconds = seconds_a_step(model, tokens, "float32", fast, steps=10 if small else 500)
+        yield {"what": f"five tokens, float32{', compiled' * fast}", "steps_per_second": 1 / seconds}
+
+
+def seconds_a_step(model: Transformer, tokens: Tensor, precision: str, fast: bool, steps: int) -> float:
+    """Of training as `reinduce train` does it, without reading data; warmed up."""
+    spec = TrainSpec(
+        steps=steps,
+        batch=len(tokens),
+        learning_rate=1e-4,
+        precision=precision,
+        checkpoints=CheckpointSpec(every={0: 1}),
+    )
+    optim = AdamW(spec, model)
+    sums = Sums(spec, model, optim, compiled() if fast else sequence_losses, ALONE)
+
+    def run(count: int) -> float:
+        finish(tokens.device)
+        began = time.perf_counter()
+        for step in range(count):
+            gradient, _, _ = sums.of(tokens, False)
+            optim.step(gradient, learning_rate(spec, step))
+        finish(tokens.device)
+        return (time.perf_counter() - began) / count
+
+    run(3)
+    return run(steps)
+
+
+def matmul_rate(device: str, precision: str, small: bool) -> float:
+    """Operations a second of a large matrix product, the best of five."""
+    side = 256 if small or device == "cpu" else 8192
+    square = torch.randn(side, side, device=device, dtype=PRECISIONS[precision])
+    took = []
+    for _ in range(5):
+        finish(square.device)
+        began = time.perf_counter()
+        square @ square
+        finish(square.device)
+        took.append(time.perf_counter() - began)
+    return 2 * side**3 / min(took)
+
+
+def finish(device: torch.device) -> None:
+    """Wait for what was asked of a GPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+if __name__ == "__main__":
+    main()
