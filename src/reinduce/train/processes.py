@@ -24,7 +24,9 @@ from torch import Tensor
 from reinduce.config.specs import require
 
 PATIENCE = datetime.timedelta(minutes=5)
-"""How long processes wait for each other to come up."""
+"""How long launchers on several machines wait for each other."""
+LONGEST = datetime.timedelta(days=30)
+"""How long a process waits for another, which may have a far longer seed; if one dies, the launcher ends all."""
 LAUNCHER = "REINDUCE_LAUNCHER"
 """Tells the processes who started them."""
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
@@ -103,6 +105,9 @@ def device_of(asked: str, processes: int = 1) -> str:
         return "cpu"
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     torch.cuda.set_device(device)
+    # The same sums in the same order each time, where a kernel for that exists.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
     return device
 
 
@@ -114,7 +119,7 @@ def join(expected: int, device: str) -> Team:
     if expected == 1:
         return ALONE
     _end_with_launcher()
-    dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=PATIENCE)
+    dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=LONGEST)
     team = Team(dist.get_rank(), dist.get_world_size())
     require(team.size == expected, f"{expected} processes asked for, {team.size} came up")
     return team
