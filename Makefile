@@ -40,7 +40,7 @@ test: env  ## the whole test suite, the smoke-scale workflow included
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slurm"
 
 test-slurm: env  ## the same workflow and its accidents on a SLURM cluster of this machine's own (needs SLURM installed)
-	$(BIN)/python -m pytest -n 3 --dist loadgroup tests/slurm
+	$(BIN)/python -m pytest -n 3 --dist loadfile tests/slurm
 
 # All weights are random: nothing is to be asked of anyone.
 bench: export HF_HUB_OFFLINE := 1

@@ -17,9 +17,8 @@ PROFILE = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1
 
 
 def pytest_collection_modifyitems(items):
-    """All tests here are marked `slurm`, and skipped where there is none; the longest begin first."""
+    """All tests here are marked `slurm`, and skipped where there is none."""
     why = missing()
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slurm)

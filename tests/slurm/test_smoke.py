@@ -6,9 +6,6 @@ import pytest
 from tests.project import Project
 from tests.slurm.conftest import PROFILE, OnCluster
 
-# One run for all of these tests.
-pytestmark = pytest.mark.xdist_group("smoke")
-
 SMOKE = ("--config", "scale=smoke")
 
 
