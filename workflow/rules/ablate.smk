@@ -4,15 +4,6 @@ Required: a run's checkpoints, its scores (which heads, which window), ablate.js
 Output: ablate/ablations.parquet for each seed.
 """
 
-
-def ablate_job(arm, seed, folder):
-    """What `reinduce ablate` is asked for."""
-    name = f"{R}/{arm.study}/{arm.arm}"
-    given = [f"{name}/ablate.json", "--train", f"{name}/train.json", "--measure", f"{name}/measure.json"]
-    given += ["--seed", seed, "--data", f"{R}/data/{arm.task}", "--checkpoints", folder / "train/checkpoints"]
-    return [*given, "--scores", folder / "score", "--out", folder / "ablate"]
-
-
 for batch in with_table("ablations"):
 
     rule:

@@ -4,13 +4,6 @@ Required: a run's checkpoints, the repeated and random sequences.
 Output: attribute/attributions.parquet for each seed.
 """
 
-
-def attribute_job(arm, seed, folder):
-    """What `reinduce attribute` is asked for."""
-    given = ["--train", f"{R}/{arm.study}/{arm.arm}/train.json", "--seed", seed, "--data", f"{R}/data/{arm.task}"]
-    return [*given, "--checkpoints", folder / "train/checkpoints", "--out", folder / "attribute"]
-
-
 for batch in with_table("attributions"):
 
     rule:

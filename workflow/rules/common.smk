@@ -1,7 +1,8 @@
 """What all rules share: the resolved configuration, and functions from names to paths.
 
 Required: config.yaml; config (what the command line lays over it).
-Defines: resolved (what runs), R (the results folder). Paths come from `reinduce.config.layout`.
+Defines: resolved (what runs), R (the results folder), BATCHES (which runs share a job), and what
+each command is asked for. Paths come from `reinduce.config.layout`, resources from `reinduce.config.jobs`.
 """
 
 import re
@@ -162,3 +163,30 @@ def figure_runs(study, figure):
     named = resolved.studies[study].figures[figure].reads or {study: resolved.studies[study].arms}
     names = [f"{key}/{arm}" for key, arms in named.items() for arm in arms]
     return {name: (resolved.runs[name].arm, resolved.runs[name].seeds) for name in names}
+
+
+def train_job(arm, seed, folder):
+    """What `reinduce train` is asked for."""
+    name, graft = f"{R}/{arm.study}/{arm.arm}", ["--donor", donor(arm, seed)] if arm.graft else []
+    return [f"{name}/train.json", "--seed", seed, "--data", f"{R}/data/{arm.task}", *graft, "--out", folder / "train"]
+
+
+def score_job(arm, seed, folder):
+    """What `reinduce score` is asked for."""
+    name, checkpoints = f"{R}/{arm.study}/{arm.arm}", ["--checkpoints", folder / "train/checkpoints"]
+    given = [f"{name}/measure.json", "--train", f"{name}/train.json", "--seed", seed]
+    return [*given, "--data", f"{R}/data/{arm.task}", *checkpoints, "--out", folder / "score"]
+
+
+def ablate_job(arm, seed, folder):
+    """What `reinduce ablate` is asked for."""
+    name = f"{R}/{arm.study}/{arm.arm}"
+    given = [f"{name}/ablate.json", "--train", f"{name}/train.json", "--measure", f"{name}/measure.json"]
+    given += ["--seed", seed, "--data", f"{R}/data/{arm.task}", "--checkpoints", folder / "train/checkpoints"]
+    return [*given, "--scores", folder / "score", "--out", folder / "ablate"]
+
+
+def attribute_job(arm, seed, folder):
+    """What `reinduce attribute` is asked for."""
+    given = ["--train", f"{R}/{arm.study}/{arm.arm}/train.json", "--seed", seed, "--data", f"{R}/data/{arm.task}"]
+    return [*given, "--checkpoints", folder / "train/checkpoints", "--out", folder / "attribute"]

@@ -5,14 +5,6 @@ Output: score/step*.parquet (a target each), trajectories, for language index_lo
 token_losses; and, for all runs of a study on a task, the joint components of their losses.
 """
 
-
-def score_job(arm, seed, folder):
-    """What `reinduce score` is asked for."""
-    name, checkpoints = f"{R}/{arm.study}/{arm.arm}", ["--checkpoints", folder / "train/checkpoints"]
-    given = [f"{name}/measure.json", "--train", f"{name}/train.json", "--seed", seed]
-    return [*given, "--data", f"{R}/data/{arm.task}", *checkpoints, "--out", folder / "score"]
-
-
 for batch in BATCHES:
 
     rule:

@@ -7,13 +7,6 @@ no failure deletes. There is a rule for every batch, since each has its own chec
 How many devices and machines share the work is a resource: it changes nothing but time.
 """
 
-
-def train_job(arm, seed, folder):
-    """What `reinduce train` is asked for."""
-    name, graft = f"{R}/{arm.study}/{arm.arm}", ["--donor", donor(arm, seed)] if arm.graft else []
-    return [f"{name}/train.json", "--seed", seed, "--data", f"{R}/data/{arm.task}", *graft, "--out", folder / "train"]
-
-
 for batch in BATCHES:
 
     rule:
