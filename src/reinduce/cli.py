@@ -14,6 +14,8 @@ import traceback
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+from reinduce.trace import chain
+
 # command -> (module that holds it, what it does). Modules are imported only when asked
 # for: a machine with torch and pyarrow alone can train, and judging needs no torch.
 COMMANDS = {
@@ -30,6 +32,7 @@ COMMANDS = {
     "figure": ("reinduce.report.command", "run one figure's notebook"),
     "index": ("reinduce.report.command", "write the report's front page"),
     "show": ("reinduce.report.command", "print the ledger"),
+    "trace": ("reinduce.trace.command", "say where a claim's number comes from"),
 }
 
 FAULTS = (ValueError, OSError)
@@ -71,11 +74,14 @@ def run(command: str, jobs: list[argparse.Namespace]) -> int:
 
             made = made if isinstance(made, list) else [made]
             for one in made:
-                write_manifest(one, module.split(".")[1], started)
+                write_manifest(one, sources_of(command), started, jobs[0].rule)
             forget_scratch(made)
     except FAULTS as error:
         logging.error("reinduce %s: %s", command, said(error))
         return 2
+    except chain.Refused as refused:
+        logging.error("reinduce %s: %s", command, refused)
+        return chain.STATUS
     except Exception:
         logging.error("%s", traceback.format_exc())
         raise SystemExit(1) from None
@@ -145,6 +151,7 @@ def parser(arguments: list[str]) -> argparse.ArgumentParser:
     for name, (module, what) in COMMANDS.items():
         command = commands.add_parser(name, help=what, description=what)
         command.add_argument("--log", type=Path, help="a file that gets everything this command says")
+        command.add_argument("--rule", nargs="+", metavar="NAME", help="the rule that runs this, and its wildcards")
         if name in arguments[:1]:
             getattr(importlib.import_module(module), f"add_{name}_arguments")(command)
     return made
@@ -156,6 +163,14 @@ class LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
+
+
+def sources_of(command: str) -> str:
+    """On whose imports a command's results depend: its module's package, or the module if others share that."""
+    module, _ = COMMANDS[command]
+    package = module.rpartition(".")[0]
+    others = {other for other, _ in COMMANDS.values() if other.rpartition(".")[0] == package}
+    return package if others == {module} else module
 
 
 def started_by_another() -> bool:

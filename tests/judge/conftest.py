@@ -5,6 +5,7 @@ import pytest
 from reinduce import tables
 from reinduce.config.specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, to_json
 from reinduce.trace.files import write_text
+from reinduce.trace.manifest import Made, write_manifest
 
 STEPS = (0, 10, 20)
 
@@ -25,6 +26,8 @@ def plant(tmp_path):
             for step in STEPS:
                 scored = row | {"step": step, "metric": "icl_score", "value": None if value is None else value * step}
                 tables.write_rows("scores", [scored], folder / f"step{step:08d}.parquet")
+            made = Made(manifest=folder / "manifest.json", inputs=[], outputs=sorted(folder.glob("*.parquet")))
+            write_manifest(made, "reinduce.score.command", 0.0, ["planted"])
         return tmp_path
 
     return write

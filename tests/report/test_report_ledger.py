@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from reinduce.report import command, index, ledger
+from reinduce.trace.manifest import Made, write_manifest
 
 LONG = "a-claim-whose-name-" + "goes-on-" * 12
 
@@ -43,6 +44,9 @@ def written(tmp_path):
 
 
 def page_of(written, out) -> str:
+    # The page is made of what rules made.
+    for path in written:
+        write_manifest(Made(path.with_suffix(".manifest.json"), [], [path]), "reinduce.report", 0.0, ["planted"])
     parser = argparse.ArgumentParser()
     command.add_index_arguments(parser)
     made = command.run_index(parser.parse_args([str(written[0]), "--figures", str(written[1]), "--out", str(out)]))
@@ -80,16 +84,15 @@ def test_only_the_smoke_scale_is_warned_of(written, tmp_path):
     assert "say nothing about the claims" in page_of(written, tmp_path / "index.html")
 
 
-def test_show_prints_a_table_and_where_the_report_lies(written, capsys):
-    parser = argparse.ArgumentParser()
-    command.add_show_arguments(parser)
-    assert command.run_show(parser.parse_args(["--results", str(written[0].parent)])) is None
-    lines = capsys.readouterr().out.splitlines()
+def test_show_prints_a_table_and_where_the_report_lies(written):
+    lines = command.ledger_of(written[0].parent).splitlines()
     assert max(map(len, lines)) <= ledger.WIDTH
     assert re.fullmatch(r"A-01  heads-copy +holds +0\.912 \[0\.85, 0\.97\] +5 +anatomy", lines[2])
     assert "…" in lines[4] and "inconclusive" in lines[4]
     assert "3 claims at scale laptop: 1 holds, 1 fails, 1 inconclusive" in lines
     assert lines[-1] == f"The report: {written[0].parent / 'index.html'}"
+    (written[0].parent / "ledger.refused.txt").touch()
+    assert "THIS LEDGER IS OLD" in command.ledger_of(written[0].parent).splitlines()[-1]
 
 
 @pytest.mark.parametrize(

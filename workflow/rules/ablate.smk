@@ -18,7 +18,7 @@ for batch in with_table("ablations"):
             # The last checkpoint's scores say which heads, the trajectories which window.
             scores=files(batch, lambda folder, arm: layout.score_files(folder, arm)[-1:]),
             windows=files(batch, lambda folder, arm: [folder / "score/trajectories.parquet"]),
-            sources=sources("reinduce.ablate"),
+            sources=sources("ablate"),
         output:
             files(batch, lambda folder, arm: [folder / "ablate/ablations.parquet"]),
         log:
@@ -30,8 +30,9 @@ for batch in with_table("ablations"):
         resources:
             **needs(megabytes=2000, minutes=20 + batch.cost / 30),
         params:
+            rule=rule_name("ablate", batch.name),
             work=work(batch, ablate_job),
         message:
             f"ablate: {job_name(batch, '{wildcards.seed}')}"
         shell:
-            "reinduce ablate --log {log:q} {params.work:q}"
+            "reinduce ablate --rule {params.rule:q} {wildcards} --log {log:q} {params.work:q}"

@@ -13,7 +13,7 @@ for batch in with_table("attributions"):
             train=specifications(batch, "train"),
             data=data_of_batch(batch),
             checkpoints=files(batch, layout.checkpoint_files),
-            sources=sources("reinduce.attribute"),
+            sources=sources("attribute"),
         output:
             files(batch, lambda folder, arm: [folder / "attribute/attributions.parquet"]),
         log:
@@ -25,8 +25,9 @@ for batch in with_table("attributions"):
         resources:
             **needs(megabytes=2000, minutes=10 + batch.cost / 60),
         params:
+            rule=rule_name("attribute", batch.name),
             work=work(batch, attribute_job),
         message:
             f"attribute: {job_name(batch, '{wildcards.seed}')}"
         shell:
-            "reinduce attribute --log {log:q} {params.work:q}"
+            "reinduce attribute --rule {params.rule:q} {wildcards} --log {log:q} {params.work:q}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from reinduce.cli import said
+from reinduce.cli import said, sources_of
 from reinduce.config import jobs, layout
 from reinduce.config.load import ConfigError, write_resolved
 from reinduce.config.tree import NAME, STUDY
@@ -20,7 +20,7 @@ from reinduce.trace.sources import closure
 
 try:
     resolved = resolve(config, root=Path(workflow.basedir))
-    write_resolved(resolved)
+    write_resolved(resolved, given=config)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 except OSError as error:
@@ -50,9 +50,10 @@ def claim_queue():
         raise WorkflowError(str(error)) from None
 
 
-def sources(module):
-    """Source files whose edit makes a stage's results stale; a package's templates are sources too."""
-    return [*closure(module), *sorted(Path("src", *module.split("."), "templates").glob("*"))]
+def sources(command):
+    """Source files whose edit makes a command's results stale; a package's templates are sources too."""
+    followed = sources_of(command)
+    return [*closure(followed), *sorted(Path("src", *followed.split("."), "templates").glob("*"))]
 
 
 def rule_name(stage, name):

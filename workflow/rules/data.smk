@@ -16,7 +16,7 @@ for task in resolved.tasks:
         input:
             task=f"{R}/data/{task}/task.json",
             own=made_from(task),
-            sources=sources("reinduce.data"),
+            sources=sources("data"),
         output:
             data_files(task),
         log:
@@ -29,8 +29,9 @@ for task in resolved.tasks:
         resources:
             **needs(megabytes=4000, minutes=60),
         params:
+            rule=rule_name("data", task),
             out=subpath(output[0], parent=True),
         message:
             f"data: {task}"
         shell:
-            "reinduce data {input.task:q} --out {params.out:q} --log {log:q}"
+            "reinduce data {input.task:q} --out {params.out:q} --rule {params.rule:q} {wildcards} --log {log:q}"

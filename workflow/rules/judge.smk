@@ -9,7 +9,7 @@ rule claim:
     input:
         evidence_of,
         claim=f"{R}/{{study}}/claims/{{claim}}.json",
-        sources=sources("reinduce.judge"),
+        sources=sources("judge"),
     output:
         f"{R}/claims/{{study}}.{{claim}}.json",
     log:
@@ -24,19 +24,20 @@ rule claim:
     resources:
         **needs(megabytes=1000, minutes=10),
     params:
+        rule="claim",
         # Two folders up from the verdict, claims/<name>.json.
         results=subpath(output[0], ancestor=2),
     message:
         "judge: {wildcards.study}.{wildcards.claim}"
     shell:
         "reinduce judge {wildcards.study}.{wildcards.claim} --claim {input.claim:q}"
-        " --results {params.results:q} --out {output:q} --log {log:q}"
+        " --results {params.results:q} --out {output:q} --rule {params.rule:q} {wildcards} --log {log:q}"
 
 
 rule ledger:
     input:
         claims=[f"{R}/claims/{name}.json" for name in resolved.claims],
-        sources=sources("reinduce.judge"),
+        sources=sources("ledger"),
     output:
         f"{R}/ledger.parquet",
         f"{R}/ledger.json",
@@ -51,8 +52,9 @@ rule ledger:
     resources:
         **needs(megabytes=1000, minutes=10),
     params:
+        rule="ledger",
         out=subpath(output[0], parent=True),
     message:
         "ledger: all verdicts together"
     shell:
-        "reinduce ledger --claims {input.claims:q} --out-dir {params.out:q} --log {log:q}"
+        "reinduce ledger --claims {input.claims:q} --out-dir {params.out:q} --rule {params.rule:q} {wildcards} --log {log:q}"

@@ -12,7 +12,7 @@ for key, figure in FIGURES:
         input:
             drawn=layout.drawn_files(R, figure_tables(key, figure), figure_runs(key, figure)),
             notebook=f"workflow/studies/{key}/{figure}.py",
-            sources=sources("reinduce.report"),
+            sources=sources("figure"),
         output:
             notebook=f"{R}/figures/{key}.{figure}.ipynb",
             page=report(
@@ -33,6 +33,7 @@ for key, figure in FIGURES:
         resources:
             **needs(megabytes=2000, minutes=20),
         params:
+            rule=rule_name("figure", f"{key}.{figure}"),
             # Two folders up from the page, figures/<name>.html.
             results=subpath(output.page, ancestor=2),
             study=key,
@@ -44,14 +45,14 @@ for key, figure in FIGURES:
         shell:
             "reinduce figure {input.notebook:q} --results {params.results:q} --study {params.study:q}"
             " --scale {params.scale:q} --reads {params.reads:q} --tables {params.tables:q}"
-            " --out-ipynb {output.notebook:q} --out-html {output.page:q} --log {log:q}"
+            " --out-ipynb {output.notebook:q} --out-html {output.page:q} --rule {params.rule:q} {wildcards} --log {log:q}"
 
 
 rule index:
     input:
         ledger=f"{R}/ledger.json",
         figures=[f"{R}/figures/{key}.{figure}.html" for key, figure in FIGURES],
-        sources=sources("reinduce.report"),
+        sources=sources("index"),
     output:
         f"{R}/index.html",
     log:
@@ -63,7 +64,10 @@ rule index:
     threads: 1
     resources:
         **needs(megabytes=1000, minutes=10),
+    params:
+        rule="index",
     message:
         "index: the ledger's front page"
     shell:
-        "reinduce index {input.ledger:q} --figures {input.figures:q} --out {output:q} --log {log:q}"
+        "reinduce index {input.ledger:q} --figures {input.figures:q} --out {output:q}"
+        " --rule {params.rule:q} {wildcards} --log {log:q}"

@@ -15,7 +15,7 @@ for batch in BATCHES:
             train=specifications(batch, "train"),
             data=data_of_batch(batch),
             checkpoints=files(batch, layout.checkpoint_files),
-            sources=sources("reinduce.score.command"),
+            sources=sources("score"),
         output:
             files(batch, layout.score_outputs),
         log:
@@ -28,18 +28,19 @@ for batch in BATCHES:
         resources:
             **needs(megabytes=2000, minutes=10 + batch.cost / 60),
         params:
+            rule=rule_name("score", batch.name),
             work=work(batch, score_job),
         message:
             f"score: {job_name(batch, '{wildcards.seed}')}"
         shell:
-            "reinduce score --log {log:q} {params.work:q}"
+            "reinduce score --rule {params.rule:q} {wildcards} --log {log:q} {params.work:q}"
 
 
 rule series:
     input:
         losses=lambda w: [folder / "score/token_losses.parquet" for folder in folders_on_task(w.study, w.task)],
         windows=lambda w: [folder / "score/trajectories.parquet" for folder in folders_on_task(w.study, w.task)],
-        sources=sources("reinduce.score.series"),
+        sources=sources("series"),
     output:
         table=f"{R}/{{study}}/series/{{task}}.parquet",
         turns=f"{R}/{{study}}/series/{{task}}.trajectories.parquet",
@@ -52,8 +53,9 @@ rule series:
     resources:
         **needs(megabytes=2000, minutes=30),
     params:
+        rule="series",
         runs=lambda w: [folder / "score" for folder in folders_on_task(w.study, w.task)],
     message:
         "series: components of losses, {wildcards.study} on {wildcards.task}"
     shell:
-        "reinduce series --runs {params.runs:q} --out {output.table:q} --log {log:q}"
+        "reinduce series --runs {params.runs:q} --out {output.table:q} --rule {params.rule:q} {wildcards} --log {log:q}"

@@ -16,7 +16,7 @@ for batch in BATCHES:
             arms=specifications(batch, "train"),
             data=data_of_batch(batch),
             donors=donors(batch),
-            sources=sources("reinduce.train"),
+            sources=sources("train"),
         output:
             tables=files(batch, lambda folder, arm: [folder / "train/train_log.parquet", folder / "train/run.parquet"]),
             checkpoints=files(batch, layout.checkpoint_files),
@@ -29,9 +29,10 @@ for batch in BATCHES:
         resources:
             **jobs.training_needs(batch, resolved.cluster),
         params:
+            rule=rule_name("train", batch.name),
             work=work(batch, train_job),
         message:
             f"train: {job_name(batch, '{wildcards.seed}')}"
         shell:
             "reinduce train --device {resources.device} --processes {resources.processes} --nodes {resources.nodes}"
-            " --log {log:q} {params.work:q}"
+            " --rule {params.rule:q} {wildcards} --log {log:q} {params.work:q}"

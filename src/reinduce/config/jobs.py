@@ -146,7 +146,7 @@ def needs(cluster: "Cluster", megabytes: int, minutes: float) -> dict:
 
 
 def _rungs(cluster: "Cluster", megabytes: float, minutes: float) -> dict:
-    longest = round(cluster.hours * 60)
+    longest = max(1, round(cluster.hours * 60))
 
     def mem_mb(wildcards, attempt: int) -> int:
         return round(megabytes) << (attempt - 1)

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from reinduce.config.specs import ArmSpec, checkpoint_name
 
+GIVEN = "given.json"
+"""In a folder of results: what the command line said of the configuration when they were last asked for."""
+
 RUN_TABLES = {
     "runs": "train/run.parquet",
     "train_log": "train/train_log.parquet",

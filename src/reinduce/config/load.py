@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from reinduce.config import yaml
-from reinduce.config.layout import SERIES_TABLES, TABLES, bound_reads, checkpoint_steps, why_without
+from reinduce.config.layout import GIVEN, SERIES_TABLES, TABLES, bound_reads, checkpoint_steps, why_without
 from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, ModelSpec, TrainSpec, to_json
 from reinduce.config.tree import Arm, Budget, Claim, Cluster, Config, Replacement, Scale, Study, StudySize
 from reinduce.task import TASKS, Task
@@ -340,21 +340,43 @@ def _readable(studies: Mapping[str, Study], table: str) -> dict[str, list[str]]:
     return found
 
 
-def write_resolved(resolved: Resolved) -> None:
-    """Write what jobs read: one small JSON for each, left untouched where nothing changed."""
+def settings(resolved: Resolved) -> dict[str, str]:
+    """What jobs read of the configuration: file → its text."""
     results = resolved.results
-    write_text(results / "config.json", resolved.config.model_dump_json(indent=2) + "\n")
-    for name, task in resolved.tasks.items():
-        write_text(results / "data" / name / "task.json", to_json(task))
+    found = {results / "data" / name / "task.json": task for name, task in resolved.tasks.items()}
     for name, run in resolved.runs.items():
-        write_text(results / name / "train.json", to_json(run.arm))
-        write_text(results / name / "measure.json", to_json(resolved.measure))
-        write_text(results / name / "ablate.json", to_json(resolved.ablate))
+        found[results / name / "train.json"] = run.arm
+        found[results / name / "measure.json"] = resolved.measure
+        found[results / name / "ablate.json"] = resolved.ablate
     for key in resolved.studies:
-        seeds = {run.arm.arm: run.seeds for run in resolved.runs.values() if run.arm.study == key}
-        write_text(results / key / "seeds.json", to_json(seeds))
-    for claim in resolved.claims.values():
-        write_text(claim_file(results, claim), to_json(claim))
+        found[results / key / "seeds.json"] = {
+            run.arm.arm: run.seeds for run in resolved.runs.values() if run.arm.study == key
+        }
+    found |= {claim_file(results, claim): claim for claim in resolved.claims.values()}
+    return {path.as_posix(): to_json(values) for path, values in found.items()}
+
+
+def write_resolved(resolved: Resolved, given: Mapping = MappingProxyType({}), root: Path = Path()) -> None:
+    """Write what jobs read: one small JSON for each, left untouched where nothing changed.
+
+    `given`: what the command line laid over config.yaml, kept so that the same can be resolved again.
+    """
+    write_text(root / resolved.results / "config.json", resolved.config.model_dump_json(indent=2) + "\n")
+    write_text(root / resolved.results / GIVEN, to_json(dict(given)))
+    for path, text in settings(resolved).items():
+        write_text(root / path, text)
+
+
+def as_given(results: Path | None, root: Path = Path()) -> tuple[Resolved, dict]:
+    """The configuration as it resolves now, with what the command line said when `results` were last made; and that.
+
+    Raises ValueError if there are no results.
+    """
+    folder = root / (load(root=root).results if results is None else results)
+    if not (folder / GIVEN).is_file():
+        raise ValueError(f"{folder}: no results are here ({GIVEN} is missing); make some, or give --results")
+    given = json.loads((folder / GIVEN).read_text())
+    return load(yaml.typed(given), root), given
 
 
 def claim_file(results: Path, claim: Mapping) -> Path:

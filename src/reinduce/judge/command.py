@@ -11,6 +11,7 @@ import pyarrow as pa
 from reinduce import tables
 from reinduce.config.layout import SERIES_TABLES
 from reinduce.judge import evidence, statistics
+from reinduce.trace.chain import Chain, Refused, refusal_mark
 from reinduce.trace.files import write_text
 from reinduce.trace.manifest import Made
 
@@ -28,14 +29,20 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_judge(args: argparse.Namespace) -> Made:
-    """Judge one claim and write its verdict; raises ValueError or FileNotFoundError naming what is wrong."""
+    """Judge one claim and write its verdict.
+
+    Raises ValueError or FileNotFoundError naming what is wrong, and Refused if evidence cannot be trusted.
+    """
     # Hundreds of small files: threads only get into each other's way.
     pa.set_cpu_count(1)
     claim = read_claim(args.claim)
     if args.name != f"{claim['study']}.{claim['claim']}":
         raise ValueError(f"{args.claim} is claim {claim['study']}.{claim['claim']}, not {args.name}")
     try:
-        judged, inputs = judge(claim, args.results)
+        judged, inputs = judge(claim, args.results, Chain(args.results))
+    except Refused as refused:
+        write_text(refusal_mark(args.results), f"{args.name}: {refused}\n")
+        raise
     except ValueError as error:
         raise ValueError(f"{args.name}: {error}") from None
     write_text(args.out, _to_json(judged))
@@ -59,12 +66,16 @@ def read_claim(path: Path) -> dict:
     return claim
 
 
-def judge(claim: Mapping, results: Path) -> tuple[dict, list[Path]]:
-    """The claim's row of the ledger together with all it rests on, and the files read."""
+def judge(claim: Mapping, results: Path, chain: Chain | None = None) -> tuple[dict, list[Path]]:
+    """The claim's row of the ledger together with all it rests on, and the files read.
+
+    `chain`: knows what may be trusted; None trusts everything. Raises Refused before anything is computed.
+    """
     control = claim["control"]
     criterion = statistics.read_criterion(claim["criterion"])
-    own = _ask(claim, claim["reads"], claim["with"], criterion, results)
-    other = _ask(claim, control.get("reads") or claim["reads"], claim["with"] | control["with"], criterion, results)
+    own = _ask(claim, claim["reads"], claim["with"], criterion, results, chain)
+    other_reads, other_with = control.get("reads") or claim["reads"], claim["with"] | control["with"]
+    other = _ask(claim, other_reads, other_with, criterion, results, chain)
     final = statistics.with_control(own["verdict"], other["verdict"])
     judged = {
         **{key: claim[key] for key in ("study", "claim", "scale", "register", "says", "unit", "figure")},
@@ -85,20 +96,30 @@ def judge(claim: Mapping, results: Path) -> tuple[dict, list[Path]]:
     return judged, [*own["files"], *other["files"]]
 
 
-def _ask(claim: Mapping, reads: Mapping, bindings: Mapping, criterion: statistics.Criterion, results: Path) -> dict:
+def _ask(
+    claim: Mapping,
+    reads: Mapping,
+    bindings: Mapping,
+    criterion: statistics.Criterion,
+    results: Path,
+    chain: Chain | None,
+) -> dict:
     problem = evidence.check_query(claim["evidence"], reads, bindings)
     if problem:
         raise ValueError(problem)
     resolved = evidence.resolve(reads, claim["study"], bindings)
     expected = _expected_seeds(resolved, claim["seeds"])
     found = evidence.files(resolved, claim["seeds"], results)
+    read = [*evidence.arm_files(resolved, results), *(path for paths in found.values() for path in paths)]
+    if chain is not None:
+        chain.refuse(map(str, read))
     values = evidence.measure(claim["evidence"], bindings, found)
     return {
         "verdict": statistics.verdict(values, expected, criterion),
         "values": values,
         "reads": resolved,
         "bindings": dict(bindings),
-        "files": [*evidence.arm_files(resolved, results), *(path for paths in found.values() for path in paths)],
+        "files": read,
     }
 
 
@@ -117,11 +138,16 @@ def add_ledger_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_ledger(args: argparse.Namespace) -> Made:
-    """Join verdicts, with Holm's correction over all of them; raises ValueError if they do not belong together."""
+    """Join verdicts, with Holm's correction over all of them.
+
+    Raises ValueError if they do not belong together, Refused if one, or what it rests on, cannot be trusted.
+    """
+    Chain(args.out_dir).refuse(map(str, args.claims))
     claims = join([json.loads(path.read_text()) for path in args.claims])
     scale = claims[0]["scale"]
     rows = [{name: claim[name] for name in tables.schema("ledger").names} for claim in claims]
     table = tables.write_rows("ledger", rows, args.out_dir / "ledger.parquet", keep_order=True)
+    refusal_mark(args.out_dir).unlink(missing_ok=True)
     page = write_text(
         args.out_dir / "ledger.json", _to_json({"scale": scale, "n_claims": len(claims), "claims": claims})
     )

@@ -4,8 +4,10 @@ import argparse
 from pathlib import Path
 
 from reinduce.report import ledger
+from reinduce.trace.chain import Chain, refusal_mark
 from reinduce.trace.files import write_text
 from reinduce.trace.manifest import Made
+from reinduce.trace.tree import as_lines, grown
 
 
 def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,10 +44,22 @@ def add_index_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_index(args: argparse.Namespace) -> Made:
-    """Write the report's front page."""
+    """Write the report's front page.
+
+    Raises Refused if the ledger, a figure or what they rest on cannot be trusted.
+    """
     from reinduce.report import index
 
-    write_text(args.out, index.page(ledger.read(args.ledger), args.figures, args.out.parent))
+    chain, told = Chain(args.out.parent), ledger.read(args.ledger)
+    chain.refuse([str(args.ledger), *map(str, args.figures)])
+    verdicts = {
+        f"{row['study']}.{row['claim']}": (
+            args.out.parent / "claims" / f"{row['study']}.{row['claim']}.json"
+        ).as_posix()
+        for row in told["claims"]
+    }
+    traces = {name: "\n".join(as_lines(grown(chain, [file])[0])) for name, file in verdicts.items()}
+    write_text(args.out, index.page(told, args.figures, args.out.parent, traces))
     return Made(
         manifest=args.out.with_suffix(".manifest.json"),
         inputs=[args.ledger, *args.figures],
@@ -55,13 +69,26 @@ def run_index(args: argparse.Namespace) -> Made:
 
 def add_show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, help="folder of results; without it, where the configuration says")
+    parser.add_argument("--strict", action="store_true", help="refuse what uncommitted sources made, too")
 
 
 def run_show(args: argparse.Namespace) -> None:
-    """Print the ledger as a table, and where the report lies."""
-    results = args.results
-    if results is None:
-        from reinduce.config.load import load
+    """Print the ledger as a table, and where the report lies.
 
-        results = load().results
-    print(ledger.as_table(ledger.read(results / "ledger.json"), results / "index.html"))
+    Raises Refused, after printing, if the ledger is not what settings, sources and data now give.
+    """
+    from reinduce.config.load import as_given, settings
+
+    resolved, given = as_given(args.results)
+    results = resolved.results
+    print(ledger_of(results))
+    chain = Chain(results, settings=settings(resolved), given=given, strict=args.strict)
+    # The page rests on the ledger and on every figure.
+    chain.refuse([(results / "index.html").as_posix()])
+
+
+def ledger_of(results: Path) -> str:
+    """The ledger as a table, where the report lies, and whether a later one was refused."""
+    told = ledger.as_table(ledger.read(results / "ledger.json"), results / "index.html")
+    mark = refusal_mark(results)
+    return told + (f"\nTHIS LEDGER IS OLD: making it again was refused, see {mark}" if mark.is_file() else "")

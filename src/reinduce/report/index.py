@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from PIL import Image
 
@@ -16,14 +17,24 @@ from reinduce.report import pages
 THUMBNAIL = (560, 340)  # pixels at most
 
 
-def page(ledger: Mapping, figures: Iterable[str | Path], folder: Path) -> str:
-    """The front page of a ledger (see `ledger.read`), to be written into `folder`, as HTML."""
+def page(
+    ledger: Mapping, figures: Iterable[str | Path], folder: Path, traces: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """The front page of a ledger (see `ledger.read`), to be written into `folder`, as HTML.
+
+    `traces`: 'study.claim' → where its number comes from, as lines.
+    """
     cards = {Path(figure).stem: _card(Path(figure), folder) for figure in figures}
     return pages.render(
         "index.html.j2",
         scale=ledger["scale"],
         folder=folder.as_posix(),
-        claims=[row | {"page": cards.get(f"{row['study']}.{row['figure']}")} for row in ledger["claims"]],
+        claims=[
+            row
+            | {"page": cards.get(f"{row['study']}.{row['figure']}")}
+            | {"trace": traces.get(f"{row['study']}.{row['claim']}")}
+            for row in ledger["claims"]
+        ],
         counts=words.counts(ledger["claims"]),
         figures=list(cards.values()),
     )

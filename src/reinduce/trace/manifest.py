@@ -3,14 +3,13 @@
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import shlex
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,25 +35,29 @@ class Made:
     """A folder of no more use once the manifest is written."""
 
 
-def write_manifest(made: Made, stage: str, started: float) -> Path:
-    """Write the manifest of a finished command.
+def write_manifest(made: Made, module: str, started: float, rule: Sequence[str] | None = None) -> Path:
+    """Write the manifest of a finished command; `module`: that of the command, `rule`: its name, then its wildcards.
 
     It holds volatile facts (time, host's processor, duration), so nothing may hash it.
     """
     root = sources.PACKAGE.parent.parent
     content = {
-        "rule": os.environ.get("REINDUCE_RULE", stage),
+        "rule": rule[0] if rule else None,
+        "wildcards": list(rule[1:]) if rule else [],
         "command": shlex.join(["reinduce", *sys.argv[1:]]),
         "inputs": _hashes(made.inputs),
         "outputs": _hashes(made.outputs),
         "details": made.details,
-        "source_digest": sources.digest(f"reinduce.{stage}"),
+        "module": module,
+        "source_digest": sources.digest(module),
         "commit": _git(root, "rev-parse", "HEAD"),
         "clean_tree": _git(root, "status", "--porcelain") == "",
         "lock_digest": _digest(root / "envs" / "lock.txt"),
         "python": platform.python_version(),
         "libraries": _versions(),
         "processor": platform.processor() or platform.machine(),
+        "host": platform.node(),
+        "process": _process(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 1),
     }
@@ -66,6 +69,16 @@ def forget_scratch(made: Iterable[Made]) -> None:
     for one in made:
         if one.scratch is not None:
             shutil.rmtree(one.scratch, ignore_errors=True)
+
+
+def _process() -> dict:
+    """Threads, and whether torch was told to compute the same bits each time; for GPUs their driver."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {}
+    facts = {"threads": torch.get_num_threads(), "deterministic": torch.are_deterministic_algorithms_enabled()}
+    driver = Path("/proc/driver/nvidia/version")
+    return facts | ({"driver": driver.read_text().splitlines()[0]} if driver.is_file() else {})
 
 
 def _hashes(paths: Iterable[Path]) -> dict[str, dict]:

@@ -31,6 +31,7 @@ def closure(module: str) -> tuple[Path, ...]:
     return tuple(sorted(found))
 
 
+@cache
 def digest(module: str) -> str:
     """Sixteen hexadecimal digits over the contents of `closure(module)`."""
     total = hashlib.sha256()
