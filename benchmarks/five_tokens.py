@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 import torch
 
 from benchmarks import peers
+from benchmarks.models import five_token_model
 from benchmarks.timing import compared, in_turns
-from reinduce.config.specs import CheckpointSpec, ClampSpec, ModelSpec, TrainSpec
-from reinduce.model.transformer import Transformer, sequence_losses
+from reinduce.config.specs import CheckpointSpec, TrainSpec
+from reinduce.model.transformer import sequence_losses
 from reinduce.task import exemplars
 from reinduce.train.loop import AdamW
 from reinduce.train.short import Losses, compiled
@@ -76,20 +77,3 @@ def five_tokens(small: bool) -> Iterator[dict]:
         facts = {"name": f"five-token training, {clamp} given: free", "ours": seconds[clamp], "peer": seconds["ours"]}
         facts |= {"ratio": ratio, "goal": 0.87, "met": ratio >= 0.87, "difference": None}
         yield facts | {"note": f"{rates[clamp]}; a clamp may cost 15 %"}
-
-
-def five_token_model(task: exemplars.Spec, clamps: list[dict]) -> Transformer:
-    """Two layers of eight heads for sequences of exemplars, 64 wide, rotary positions."""
-    spec = ModelSpec(
-        layers=2,
-        d_model=64,
-        heads=8,
-        vocabulary=task.vocabulary,
-        context=task.context,
-        features=task.features,
-        unembedding_bias=True,
-        initial="plain",
-        positions="rotary",
-        clamps=[ClampSpec(**clamp) for clamp in clamps],
-    )
-    return Transformer(spec).initialise(0)

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.models import five_token_model
 from reinduce.config.specs import CheckpointSpec, ModelSpec, TrainSpec
 from reinduce.model.transformer import Transformer, sequence_losses
 from reinduce.task import exemplars
@@ -68,19 +69,8 @@ def five_tokens(device: str, small: bool) -> Iterator[dict]:
     task = exemplars.Spec(classes=10, features=32) if small else exemplars.Spec()
     vectors = torch.rand(task.classes, task.features, generator=torch.Generator().manual_seed(1)).to(device)
     tokens = exemplars.sequences(task, "trained", 32, 0).to(device)
-    spec = ModelSpec(
-        layers=2,
-        d_model=64,
-        heads=8,
-        vocabulary=task.vocabulary,
-        context=task.context,
-        features=task.features,
-        unembedding_bias=True,
-        initial="plain",
-        positions="rotary",
-    )
     for fast in (False, True):
-        model = Transformer(spec).initialise(0).to(device).give_features(vectors)
+        model = five_token_model(task, []).to(device).give_features(vectors)
         seconds = seconds_a_step(model, tokens, "float32", fast, steps=10 if small else 500)
         yield {"what": f"five tokens, float32{', compiled' * fast}", "steps_per_second": 1 / seconds}
 

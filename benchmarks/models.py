@@ -1,0 +1,22 @@
+"""Models that several benchmarks train."""
+
+from reinduce.config.specs import ClampSpec, ModelSpec
+from reinduce.model.transformer import Transformer
+from reinduce.task import exemplars
+
+
+def five_token_model(task: exemplars.Spec, clamps: list[dict]) -> Transformer:
+    """Two layers of eight heads for sequences of exemplars, 64 wide, rotary positions."""
+    spec = ModelSpec(
+        layers=2,
+        d_model=64,
+        heads=8,
+        vocabulary=task.vocabulary,
+        context=task.context,
+        features=task.features,
+        unembedding_bias=True,
+        initial="plain",
+        positions="rotary",
+        clamps=[ClampSpec(**clamp) for clamp in clamps],
+    )
+    return Transformer(spec).initialise(0)
