@@ -1,6 +1,7 @@
 """`reinduce train`: seeds of arms, one after another or shared by several processes."""
 
 import argparse
+import dataclasses
 import hashlib
 import logging
 import sys
@@ -71,8 +72,10 @@ def run_train(*jobs: argparse.Namespace) -> list[Made]:
         raise SystemExit(STATUS) from None
     # What a failure of the others would take from this one lies in its `resume` until all are done.
     team.wait()
+    if not alone and team.rank > 0:
+        return []
     facts = {"processes": team.size, "nodes": nodes}
-    return [Made(**vars(one) | {"details": one.details | facts}) for one in made] if alone or team.rank == 0 else []
+    return [dataclasses.replace(one, details=one.details | facts) for one in made]
 
 
 def train_seed(job: argparse.Namespace, steps: int, device: str, team: Team, stop: Stop) -> Made:
