@@ -29,7 +29,8 @@ def run_check(args: argparse.Namespace) -> None:
     _ask(resolved.claims.values())
     print(f"scale {resolved.config.scale}, results in {resolved.results}")
     for name, run in resolved.runs.items():
-        print(f"  {name}: {run.seeds} seeds, {run.arm.train.steps} steps, {len(run.steps)} checkpoints each")
+        seeds = f"seeds {run.seeds[0]} to {run.seeds[-1]}"
+        print(f"  {name}: {seeds}, {run.arm.train.steps} steps, {len(run.steps)} checkpoints each")
     print(f"  {len(resolved.claims)} claims")
 
 

@@ -14,7 +14,7 @@ def run(name="paper/a", seeds=3, graft=None, d_model=16, steps=10, parts=1) -> R
     study, arm = name.split("/")
     model = ModelSpec(layers=1, d_model=d_model, heads=1, vocabulary=50, context=64)
     train = TrainSpec(steps=steps, batch=16, learning_rate=1e-3, parts=parts, checkpoints=CheckpointSpec(every={0: 5}))
-    return Run(ArmSpec(study=study, arm=arm, task="t", model=model, train=train, graft=graft), seeds)
+    return Run(ArmSpec(study=study, arm=arm, task="t", model=model, train=train, graft=graft), range(seeds))
 
 
 def batched(cluster=None, **runs: dict) -> list[tuple]:

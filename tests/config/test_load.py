@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from reinduce.config.command import schemas
+from reinduce.config.layout import donor_file
 from reinduce.config.load import ConfigError, load, write_resolved
 from reinduce.config.yaml import typed
 from reinduce.front_door import resolve
@@ -53,9 +54,24 @@ def test_resolving_imports_no_torch(scale):
 
 def test_the_laptop_scale_has_the_seeds_that_verdicts_need():
     runs = load({}, ROOT).runs.values()
-    assert all(run.seeds >= 3 for run in runs)
-    assert all(run.seeds >= 5 for run in runs if (run.arm.study, run.arm.task) == ("olsson2022", "phrases"))
-    assert all(run.seeds >= 5 for run in runs if run.arm.study == "singh2024")
+    assert all(len(run.seeds) >= 3 for run in runs)
+    assert all(len(run.seeds) >= 5 for run in runs if (run.arm.study, run.arm.task) == ("olsson2022", "phrases"))
+    assert all(len(run.seeds) >= 5 for run in runs if run.arm.study == "singh2024")
+
+
+def test_replicates_are_counted_from_the_first_seed_on():
+    resolved = load({"scale": "smoke", "first_seed": 700}, ROOT)
+    assert {run.seeds[0] for run in resolved.runs.values()} == {700}
+    assert {seeds[0] for claim in resolved.claims.values() for seeds in claim["seeds"].values()} == {700}
+
+
+def test_a_graft_is_taken_from_one_of_the_donors_own_seeds():
+    resolved = load({"first_seed": 700}, ROOT)
+    arm = resolved.runs["singh2024/graft-other"]
+    donor = resolved.runs[f"singh2024/{arm.arm.graft.arm}"]
+    given = [donor_file("results", arm.arm, seed, donor.arm, donor.seeds).parts[3] for seed in arm.seeds]
+    assert sorted(given) == [f"seed{seed}" for seed in donor.seeds]
+    assert all(folder != f"seed{seed}" for folder, seed in zip(given, arm.seeds, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -199,7 +215,7 @@ def test_the_command_line_is_laid_over_the_file(project):
     over = {"olsson2022": {"attn2": {"train": {"steps": 9}}}}
     resolved = load({"overrides": over}, project)
     assert resolved.config.scale == "smoke"
-    assert (resolved.runs["olsson2022/attn2"].seeds, resolved.runs["olsson2022/attn2"].arm.train.steps) == (4, 9)
+    assert (len(resolved.runs["olsson2022/attn2"].seeds), resolved.runs["olsson2022/attn2"].arm.train.steps) == (4, 9)
 
 
 def test_numbers_with_exponents_are_numbers(project):
@@ -217,7 +233,7 @@ def test_what_the_command_line_nests_keeps_its_type(project):
     arm = {"seeds": "2", "model": {"d_model": "32", "layer_norm": "false"}, "train": {"learning_rate": "1e-2"}}
     given = {"studies": ["olsson2022"], "overrides": {"olsson2022": {"attn2": arm}}, "results": "null"}
     run = resolve(given, project).runs["olsson2022/attn2"]
-    assert (run.seeds, run.arm.model.d_model, run.arm.model.layer_norm) == (2, 32, False)
+    assert (len(run.seeds), run.arm.model.d_model, run.arm.model.layer_norm) == (2, 32, False)
     assert run.arm.train.learning_rate == 0.01
     assert typed({"path": "a b", "odd": "[1", "no": "~", "list": ["3", "x"]}) == {
         "path": "a b",
@@ -234,7 +250,7 @@ def test_what_is_nearer_replaces_what_is_farther_field_by_field(project):
     assert arm.train.steps != load(root=project).runs["olsson2022/attn2"].arm.train.steps
     over = {"olsson2022": {"mlp2": {"seeds": 9, "model": {"mlp_ratio": 1.0}, "train": {"steps": 77}}}}
     run = load({"studies": ["olsson2022"], "overrides": over}, project).runs["olsson2022/mlp2"]
-    assert (run.seeds, run.arm.model.mlp_ratio, run.arm.model.layers, run.arm.train.steps) == (9, 1.0, 2, 77)
+    assert (len(run.seeds), run.arm.model.mlp_ratio, run.arm.model.layers, run.arm.train.steps) == (9, 1.0, 2, 77)
     assert run.arm.train.batch == arm.train.batch
 
 

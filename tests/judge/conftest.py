@@ -43,7 +43,7 @@ def make_claim():
             "claim": "abrupt",
             "study": "paper",
             "scale": "smoke",
-            "seeds": {"paper/two": 5, "paper/one": 5},
+            "seeds": dict.fromkeys(("paper/two", "paper/one"), list(range(5))),
             "register": "A-01",
             "says": "It comes abruptly.",
             "source": {"paper": "paper", "where": "Section 1"},

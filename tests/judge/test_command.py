@@ -80,7 +80,7 @@ def test_scores_need_and_name_the_schedule(plant, make_claim):
     root = plant("two", [0.010, 0.012, 0.011])
     plant("one", [0.090, 0.092, 0.091])
     sql = "SELECT seed, arg_max(value, step) AS value FROM scores WHERE arm = $arm GROUP BY seed"
-    claim = make_claim(reads={"scores": ["$arm"]}, evidence=sql, seeds={"paper/two": 3, "paper/one": 3})
+    claim = make_claim(reads={"scores": ["$arm"]}, evidence=sql, seeds={"paper/two": [0, 1, 2], "paper/one": [0, 1, 2]})
     row, read = judge(claim, root)
     assert row["verdict"] == "holds"
     assert row["values"] == pytest.approx({0: 0.2, 1: 0.24, 2: 0.22})
@@ -122,7 +122,7 @@ def test_equal_evidence_makes_equal_bytes(plant, judged, tmp_path):
     [
         ({"study": "other"}, "is claim other.abrupt, not paper.abrupt"),
         ({"evidence": "SELECT seed, value FROM runs"}, "paper.abrupt: evidence: .*runs"),
-        ({"seeds": {"paper/one": 5}}, "paper.abrupt: seeds: how many has paper/two"),
+        ({"seeds": {"paper/one": [0]}}, "paper.abrupt: seeds: which has paper/two"),
         ({"criterion": {"statistic": "mean", "holds": {"below": 1}, "fails": {"below": 0}, "why": ""}}, "both hold"),
     ],
 )
@@ -148,7 +148,7 @@ def three(plant, judged, tmp_path):
     plant("one", BAD)
     plant("wide", [0.0, 0.9, 0.1, 0.8, 0.4])
     plant("empty", [None] * 5)
-    seeds = {f"paper/{arm}": 5 for arm in ("one", "two", "wide", "empty")}
+    seeds = {f"paper/{arm}": list(range(5)) for arm in ("one", "two", "wide", "empty")}
     for name, arm, register in (("abrupt", "two", "A-02"), ("wide", "wide", "A-01"), ("empty", "empty", "A-01")):
         judged(f"paper.{name}", claim=name, register=register, seeds=seeds, **{"with": {"arm": arm}})
     return [tmp_path / "claims" / f"paper.{name}.json" for name in ("abrupt", "wide", "empty")]

@@ -11,7 +11,7 @@ PLAIN = "SELECT seed, value FROM trajectories"
 
 def ask(sql, root, reads, bindings=(), seeds=3):
     resolved = evidence.resolve(reads, "paper", dict(bindings))
-    arms = {name: seeds for names in resolved.values() for name in names}
+    arms = {name: range(seeds) for names in resolved.values() for name in names}
     return evidence.measure(sql, dict(bindings), evidence.files(resolved, arms, root))
 
 

@@ -90,7 +90,7 @@ def job_name(batch, seed="{seed}"):
 
 def files(batch, found):
     """Files of every arm and seed of a job; `found`: from a seed's folder and its arm to files."""
-    arms = [run.arm for run in batch.runs.values() for _ in (range(run.seeds) if batch.whole else [0])]
+    arms = [run.arm for run in batch.runs.values() for _ in (run.seeds if batch.whole else [0])]
     return [file for folder, arm in zip(batch.folders(R), arms) for file in found(folder, arm)]
 
 

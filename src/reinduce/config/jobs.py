@@ -48,7 +48,7 @@ class Batch:
     def each(self, seed: int | None) -> Iterator[tuple["Run", int]]:
         """Every arm and seed of a job; `seed`: that of a job which takes one."""
         for run in self.runs.values():
-            yield from ((run, one) for one in (range(run.seeds) if self.whole else [seed]))
+            yield from ((run, one) for one in (run.seeds if self.whole else [seed]))
 
     def only(self, has: Callable[[ArmSpec], bool]) -> "Batch | None":
         """The same without arms that have no use for a stage; None where no arm is left."""
@@ -58,7 +58,7 @@ class Batch:
     @property
     def cost(self) -> int:
         """Seconds of one core, roughly, that training takes."""
-        return sum(cost(run.arm) * (run.seeds if self.whole else 1) for run in self.runs.values())
+        return sum(cost(run.arm) * (len(run.seeds) if self.whole else 1) for run in self.runs.values())
 
 
 def batches(runs: Mapping[str, "Run"], cluster: "Cluster") -> list[Batch]:
@@ -104,7 +104,7 @@ def processes(batch: Batch, cluster: "Cluster") -> int:
     run = next(iter(batch.runs.values()))
     if not batch.whole:
         return _power_below(min(cluster.devices, run.arm.train.parts // nodes(batch, cluster)))
-    return 1 if batch.cost <= SHORT else min(cluster.devices, run.seeds)
+    return 1 if batch.cost <= SHORT else min(cluster.devices, len(run.seeds))
 
 
 def nodes(batch: Batch, cluster: "Cluster") -> int:

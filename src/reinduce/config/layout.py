@@ -8,7 +8,7 @@ R/claims/<study>.<claim>.json · R/figures/<study>.<figure>.{ipynb,html}
 R/ledger.{parquet,json} · R/index.html
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from reinduce.config.specs import ArmSpec, checkpoint_name
@@ -53,16 +53,18 @@ TASK_FILES = {
 }
 """Task → its files beside the frozen sets."""
 
+Runs = Mapping[str, tuple[ArmSpec, Iterable[int]]]
+"""'study/arm' → its arm and seeds."""
+
 
 def checkpoint_steps(arm: ArmSpec) -> list[int]:
     """Steps at which an arm's checkpoints are kept and scored."""
     return arm.train.checkpoints.steps(arm.train.steps)
 
 
-def seed_folders(results: Path | str, name: str, seeds: int | Iterable[int]) -> list[Path]:
-    """Folders of the seeds of 'study/arm'; `seeds`: how many, or which."""
-    which = range(seeds) if isinstance(seeds, int) else seeds
-    return [Path(results, name, f"seed{seed}") for seed in which]
+def seed_folders(results: Path | str, name: str, seeds: Iterable[int]) -> list[Path]:
+    """Folders of the seeds of 'study/arm'."""
+    return [Path(results, name, f"seed{seed}") for seed in seeds]
 
 
 def checkpoint_files(folder: Path, arm: ArmSpec) -> list[Path]:
@@ -86,9 +88,10 @@ def why_without(table: str, arm: ArmSpec) -> str | None:
     return None
 
 
-def donor_file(results: Path | str, arm: ArmSpec, seed: int, donor: ArmSpec, seeds: int) -> Path:
-    """The checkpoint from which a seed of an arm takes its graft; `seeds`: how many the donor has."""
-    folder = Path(results, donor.study, donor.arm, f"seed{(seed + arm.graft.shift) % seeds}")
+def donor_file(results: Path | str, arm: ArmSpec, seed: int, donor: ArmSpec, seeds: Sequence[int]) -> Path:
+    """The checkpoint from which a seed of an arm takes its graft; `seeds`: those of the donor, one after another."""
+    given = seeds[(seed - seeds[0] + arm.graft.shift) % len(seeds)]
+    folder = Path(results, donor.study, donor.arm, f"seed{given}")
     return checkpoint_files(folder, donor)[-1]
 
 
@@ -104,8 +107,8 @@ def run_table_files(table: str, folder: Path, arm: ArmSpec) -> list[Path]:
     return score_files(folder, arm) if table == "scores" else [folder / RUN_TABLES[table]]
 
 
-def drawn_files(results: Path | str, tables: Iterable[str], runs: Mapping[str, tuple[ArmSpec, int]]) -> list[Path]:
-    """Every file that a figure of some runs is drawn from; `runs`: 'study/arm' → arm and number of seeds."""
+def drawn_files(results: Path | str, tables: Iterable[str], runs: Runs) -> list[Path]:
+    """Every file that a figure of some runs is drawn from."""
     found = []
     for name, (arm, seeds) in runs.items():
         found += [Path(results, arm.study, "seeds.json"), Path(results, name, "train.json")]
@@ -145,8 +148,8 @@ def bound_reads(reads: Mapping[str, list[str]], study: str, bindings: Mapping) -
     return found
 
 
-def evidence_files(results: Path | str, claim: Mapping, runs: Mapping[str, tuple[ArmSpec, int]]) -> list[Path]:
-    """Every file that a claim and its control read; `runs`: 'study/arm' → arm and number of seeds."""
+def evidence_files(results: Path | str, claim: Mapping, runs: Runs) -> list[Path]:
+    """Every file that a claim and its control read."""
     found = set()
     for bindings in (claim["with"], claim["with"] | claim["control"]["with"]):
         for table, names in bound_reads(claim["reads"], claim["study"], bindings).items():

@@ -41,7 +41,7 @@ class Run:
     """An arm and its seeds."""
 
     arm: ArmSpec
-    seeds: int
+    seeds: range
 
     @property
     def steps(self) -> list[int]:
@@ -238,7 +238,8 @@ def _add_run(
     except ValueError as error:
         problems.append(f"workflow/studies/{key}/study.yaml: arms.{arm_name}: {error}")
         return
-    resolved.runs[name] = Run(spec, seeds)
+    first = resolved.config.first_seed
+    resolved.runs[name] = Run(spec, range(first, first + seeds))
 
 
 def _task(
@@ -311,7 +312,7 @@ def _add_claims(resolved: Resolved, key: str, root: Path, problems: list[str]) -
         resolved.claims[name] = plain | claim.model_dump(by_alias=True, exclude_none=True)
 
 
-def _seeds_read(resolved: Resolved, key: str, claim: Claim, where: str, problems: list[str]) -> dict[str, int]:
+def _seeds_read(resolved: Resolved, key: str, claim: Claim, where: str, problems: list[str]) -> dict[str, list[int]]:
     """'study/arm' → seeds of every arm that a claim and its control read; of all arms for tables of a whole task."""
     seeds = {}
     for bindings in (claim.with_, claim.with_ | claim.control.with_):
@@ -327,7 +328,7 @@ def _seeds_read(resolved: Resolved, key: str, claim: Claim, where: str, problems
             # An arm whose own settings are wrong has been told of already.
             arms = [arm for name in names for arm in read.get(name, []) if arm in resolved.runs]
             _without(resolved, [table], arms, f"{where}: reads.{table}", problems)
-            seeds |= {arm: resolved.runs[arm].seeds for arm in arms}
+            seeds |= {arm: list(resolved.runs[arm].seeds) for arm in arms}
     return seeds
 
 
@@ -350,7 +351,7 @@ def settings(resolved: Resolved) -> dict[str, str]:
         found[results / name / "ablate.json"] = resolved.ablate
     for key in resolved.studies:
         found[results / key / "seeds.json"] = {
-            run.arm.arm: run.seeds for run in resolved.runs.values() if run.arm.study == key
+            run.arm.arm: list(run.seeds) for run in resolved.runs.values() if run.arm.study == key
         }
     found |= {claim_file(results, claim): claim for claim in resolved.claims.values()}
     return {path.as_posix(): to_json(values) for path, values in found.items()}

@@ -69,6 +69,8 @@ class Config(Strict):
     """Folders of workflow/studies."""
     results: str | None = None
     """Where results go; null: where the scale says."""
+    first_seed: int = Field(default=0, ge=0)
+    """The number of the first replicate of every arm; others follow."""
     tasks: dict[str, dict[str, Any]] = {}
     """task → fields of its distribution that replace the scale's, e.g. source_text: {source: folder, path: …}."""
     overrides: dict[str, dict[str, Replacement]] = {}

@@ -123,13 +123,13 @@ def _ask(
     }
 
 
-def _expected_seeds(reads: Mapping[str, list[str]], seeds: Mapping[str, int]) -> range:
+def _expected_seeds(reads: Mapping[str, list[str]], seeds: Mapping[str, list[int]]) -> list[int]:
     """Seeds that every arm read has; where whole series are read, that every arm the claim names has."""
     arms = {name for table, names in reads.items() if table not in SERIES_TABLES for name in names}
     unknown = sorted(arms - set(seeds))
     if unknown or not seeds:
-        raise ValueError(f"seeds: how many has {', '.join(unknown) or 'each arm'}?")
-    return range(min(seeds[name] for name in arms or seeds))
+        raise ValueError(f"seeds: which has {', '.join(unknown) or 'each arm'}?")
+    return sorted(set.intersection(*(set(seeds[name]) for name in arms or seeds)))
 
 
 def add_ledger_arguments(parser: argparse.ArgumentParser) -> None:

@@ -39,8 +39,8 @@ def arm_files(reads: Mapping[str, list[str]], results: Path) -> list[Path]:
     return [results / name / "train.json" for name in sorted(names)]
 
 
-def files(reads: Mapping[str, list[str]], seeds: Mapping[str, int], results: Path) -> dict[str, list[Path]]:
-    """Table -> the files that hold its rows, for `reads` as `resolve` gives it and seeds {study/arm: how many}.
+def files(reads: Mapping[str, list[str]], seeds: Mapping[str, list[int]], results: Path) -> dict[str, list[Path]]:
+    """Table -> the files that hold its rows, for `reads` as `resolve` gives it and seeds {study/arm: which}.
 
     Files of seeds and checkpoints that the configuration no longer has are left alone.
     Raises FileNotFoundError naming a missing file and how to make it.

@@ -5,7 +5,6 @@ schedule never gets into a picture.
 """
 
 import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def arms(results: str | Path, study: str, tasks: Iterable[str] | None = None) ->
     for path in sorted(Path(results, study).glob("*/train.json")):
         scored = {int(score.parts[-3].removeprefix("seed")) for score in path.parent.glob("seed*/score/*.parquet")}
         # Seeds that the configuration no longer asks for stay out of the picture.
-        seeds = sorted(seed for seed in scored if seed < configured.get(path.parent.name, math.inf))
+        seeds = sorted(seed for seed in scored if seed in configured.get(path.parent.name, scored))
         if seeds:
             found.append(_described(read_spec(ArmSpec, path), seeds))
     found = [arm for arm in found if tasks is None or arm["task"] in tasks]
@@ -40,8 +39,8 @@ def arms(results: str | Path, study: str, tasks: Iterable[str] | None = None) ->
     return pd.DataFrame(found).sort_values(order).set_index("arm")
 
 
-def _configured_seeds(path: Path) -> dict[str, int]:
-    """How many seeds each arm has; empty where results were put together by hand."""
+def _configured_seeds(path: Path) -> dict[str, list[int]]:
+    """Which seeds each arm has; empty where results were put together by hand."""
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
