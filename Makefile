@@ -31,6 +31,7 @@ reproduce: env  ## everything at the configured scale, then the ledger (about fi
 	@$(BIN)/reinduce check
 	$(SNAKEMAKE)
 	@$(BIN)/reinduce show
+	@$(BIN)/reinduce compare || echo "This run and results/reference do not agree, or cannot be compared; what differs stands above."
 
 smoke: env  ## every rule at smoke scale, into results/smoke (minutes)
 	$(SNAKEMAKE) --config scale=smoke
@@ -64,5 +65,6 @@ lint: env  ## ruff, snakefmt, snakemake --lint
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 
-clean:  ## remove results and Snakemake's notes on them; the environment stays
-	rm -rf results .snakemake
+clean:  ## remove results and Snakemake's notes on them; the environment and results/reference stay
+	find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +
+	rm -rf .snakemake

@@ -33,6 +33,9 @@ COMMANDS = {
     "index": ("reinduce.report.command", "write the report's front page"),
     "show": ("reinduce.report.command", "print the ledger"),
     "trace": ("reinduce.trace.command", "say where a claim's number comes from"),
+    "replay": ("reinduce.trace.replay", "run again in a folder of its own, and compare"),
+    "compare": ("reinduce.trace.replay", "compare results with others or with the reference"),
+    "reference": ("reinduce.trace.replay", "write the reference that others' runs are compared with"),
 }
 
 FAULTS = (ValueError, OSError)
@@ -43,7 +46,7 @@ AND = "+"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command, `reinduce COMMAND JOB [+ JOB …]`; returns its exit status: 0 done, 2 bad input."""
+    """Run one command, `reinduce COMMAND JOB [+ JOB …]`; returns its exit status: 0 done, 2 bad input, 3 refused."""
     own_process = arguments is None
     arguments = sys.argv[1:] if arguments is None else arguments
     command, *jobs = parsed(arguments)

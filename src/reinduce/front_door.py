@@ -5,7 +5,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from reinduce.config import yaml
-from reinduce.config.load import ConfigError, Resolved, changed_claims, load
+from reinduce.config.load import load
+from reinduce.config.resolved import Resolved, changed_claims
+from reinduce.config.validate import ConfigError
 
 
 def resolve(values: Mapping, root: Path = Path()) -> Resolved:

@@ -3,7 +3,8 @@
 import pytest
 
 from reinduce.config import jobs
-from reinduce.config.load import Run, load
+from reinduce.config.load import load
+from reinduce.config.resolved import Run
 from reinduce.config.specs import ArmSpec, CheckpointSpec, GraftSpec, ModelSpec, TrainSpec
 from reinduce.config.tree import Cluster
 

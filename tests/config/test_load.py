@@ -10,7 +10,9 @@ import yaml
 
 from reinduce.config.command import schemas
 from reinduce.config.layout import donor_file
-from reinduce.config.load import ConfigError, load, write_resolved
+from reinduce.config.load import load
+from reinduce.config.resolved import write_resolved
+from reinduce.config.validate import ConfigError
 from reinduce.config.yaml import typed
 from reinduce.front_door import resolve
 

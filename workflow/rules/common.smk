@@ -12,8 +12,9 @@ from snakemake.exceptions import WorkflowError
 
 from reinduce.cli import said, sources_of
 from reinduce.config import jobs, layout
-from reinduce.config.load import ConfigError, write_resolved
+from reinduce.config.resolved import write_resolved
 from reinduce.config.tree import NAME, STUDY
+from reinduce.config.validate import ConfigError
 from reinduce.front_door import resolve
 from reinduce.orphans import QueueError, end_orphans
 from reinduce.trace.sources import closure

@@ -12,7 +12,7 @@ from reinduce.config.layout import seed_folders
 from reinduce.config.specs import ArmSpec
 
 if TYPE_CHECKING:
-    from reinduce.config.load import Run
+    from reinduce.config.resolved import Run
     from reinduce.config.tree import Cluster
 
 SHORT = 25

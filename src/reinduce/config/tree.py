@@ -236,6 +236,23 @@ class Criterion(Strict):
         return self
 
 
+class Tolerance(Strict):
+    """By how much a repeated run's mean of a metric may differ, where it is not the same bit for bit."""
+
+    metrics: list[str] = Field(min_length=1)
+    """What it is for, as 'column of metric' or the column alone; * stands for anything."""
+    absolute: float = Field(default=0.0, ge=0)
+    """In the metric's own unit."""
+    relative: float = Field(default=0.0, ge=0)
+    """As a share of the mean it is compared with; added to `absolute`."""
+    why: str
+    """Why so much, and where the number comes from."""
+
+    def of(self, mean: float) -> float:
+        """The largest difference from `mean` that is allowed."""
+        return self.absolute + self.relative * abs(mean)
+
+
 class Control(Strict):
     """The same evidence where the claim must not hold."""
 

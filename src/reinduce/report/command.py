@@ -77,7 +77,8 @@ def run_show(args: argparse.Namespace) -> None:
 
     Raises Refused, after printing, if the ledger is not what settings, sources and data now give.
     """
-    from reinduce.config.load import as_given, settings
+    from reinduce.config.load import as_given
+    from reinduce.config.resolved import settings
 
     resolved, given = as_given(args.results)
     results = resolved.results

@@ -80,7 +80,7 @@ class Chain:
         noted = root / results / GIVEN
         if given is None:
             given = json.loads(noted.read_text()) if noted.is_file() else {}
-        self.options = [f"{key}={_plain(value)}" for key, value in given.items()]
+        self.options = config_options(given)
         self._manifests: dict[Path, dict[str, Manifest]] = {}
         self._hashes: dict[str, str | None] = {}
         self._faults: dict[str, list[Fault]] = {}
@@ -203,5 +203,6 @@ def _read(path: Path) -> Manifest:
     return Manifest(path, told)
 
 
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def config_options(values: Mapping) -> list[str]:
+    """What `snakemake --config` takes for values laid over config.yaml."""
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()]

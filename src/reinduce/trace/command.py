@@ -5,7 +5,8 @@ import json
 import time
 from pathlib import Path
 
-from reinduce.config.load import as_given, settings
+from reinduce.config.load import as_given
+from reinduce.config.resolved import settings
 from reinduce.trace.chain import Chain, Refused
 from reinduce.trace.tree import Node, as_lines, commands, grown
 

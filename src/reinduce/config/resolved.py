@@ -1,0 +1,83 @@
+"""What the workflow runs on, and the small files in which jobs read it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from reinduce.config.layout import GIVEN, checkpoint_steps
+from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, to_json
+from reinduce.config.tree import Cluster, Config, Study
+from reinduce.trace.files import write_text
+
+RESOLVED = "config.json"
+"""In a folder of results: the whole of config.yaml, as it was when they were last asked for."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """An arm and its seeds."""
+
+    arm: ArmSpec
+    seeds: range
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps at which checkpoints are kept."""
+        return checkpoint_steps(self.arm)
+
+
+@dataclass
+class Resolved:
+    """What the workflow runs on."""
+
+    config: Config
+    results: Path
+    tasks: dict[str, dict] = field(default_factory=dict)
+    """task → the content of its task.json."""
+    runs: dict[str, Run] = field(default_factory=dict)
+    """'study/arm' → its arm and seeds."""
+    measure: MeasureSpec | None = None
+    ablate: AblateSpec | None = None
+    cluster: Cluster | None = None
+    studies: dict[str, Study] = field(default_factory=dict)
+    claims: dict[str, dict] = field(default_factory=dict)
+    """'study.claim' → the content of its JSON."""
+
+
+def settings(resolved: Resolved) -> dict[str, str]:
+    """What jobs read of the configuration: file → its text."""
+    results = resolved.results
+    found = {results / "data" / name / "task.json": task for name, task in resolved.tasks.items()}
+    for name, run in resolved.runs.items():
+        found[results / name / "train.json"] = run.arm
+        found[results / name / "measure.json"] = resolved.measure
+        found[results / name / "ablate.json"] = resolved.ablate
+    for key in resolved.studies:
+        found[results / key / "seeds.json"] = {
+            run.arm.arm: list(run.seeds) for run in resolved.runs.values() if run.arm.study == key
+        }
+    found |= {claim_file(results, claim): claim for claim in resolved.claims.values()}
+    return {path.as_posix(): to_json(values) for path, values in found.items()}
+
+
+def write_resolved(resolved: Resolved, given: Mapping = MappingProxyType({}), root: Path = Path()) -> None:
+    """Write what jobs read: one small JSON for each, left untouched where nothing changed.
+
+    `given`: what the command line laid over config.yaml, kept so that the same can be resolved again.
+    """
+    write_text(root / resolved.results / RESOLVED, resolved.config.model_dump_json(indent=2) + "\n")
+    write_text(root / resolved.results / GIVEN, to_json(dict(given)))
+    for path, text in settings(resolved).items():
+        write_text(root / path, text)
+
+
+def claim_file(results: Path, claim: Mapping) -> Path:
+    """Where a resolved claim lies."""
+    return results / claim["study"] / "claims" / f"{claim['claim']}.json"
+
+
+def changed_claims(resolved: Resolved) -> list[dict]:
+    """Claims that are new or differ from what was last written: their queries are still to be checked."""
+    files = [(claim_file(resolved.results, claim), claim) for claim in resolved.claims.values()]
+    return [claim for path, claim in files if not path.is_file() or path.read_text() != to_json(claim)]
