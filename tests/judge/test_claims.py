@@ -17,8 +17,10 @@ CLAIMS = {
 every_claim = pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS.keys())
 
 
-def planted(bound: Bound) -> dict[int, float]:
-    """Six seeds that lie beyond a bound, clear of it but not all alike."""
+def planted(bound: Bound, statistic: str) -> dict[int, float]:
+    """Seeds that lie beyond a bound, clear of it but not all alike; of yes and no, enough that agree."""
+    if statistic == "share":
+        return dict.fromkeys(range(40), int(bound.side == "above"))
     direction = 1 if bound.side == "above" else -1
     return {seed: bound.threshold + direction * (1 + seed / 100) for seed in range(6)}
 
@@ -35,8 +37,10 @@ def test_claim_and_control_can_be_asked(claim):
 @every_claim
 def test_planted_values_flip_the_verdict(claim):
     criterion = read_criterion(claim["criterion"])
-    holds = verdict(planted(criterion.holds), range(6), criterion)
-    fails = verdict(planted(criterion.fails), range(6), criterion)
+    holds, fails = (
+        verdict(values, values, criterion)
+        for values in (planted(bound, criterion.statistic) for bound in (criterion.holds, criterion.fails))
+    )
     assert (holds.verdict, fails.verdict) == ("holds", "fails")
     assert with_control(holds, fails).verdict == "holds"
     assert with_control(holds, holds).verdict == "inconclusive"

@@ -107,6 +107,57 @@ def test_at_the_boundary_a_claim_holds_in_at_most_five_of_a_hundred_runs(draw, n
     assert 0 < np.mean(held) <= 0.05
 
 
+@pytest.mark.parametrize("shape", [(2, 2), (5, 3), (1, 1)])
+def test_so_too_for_shares_of_attention_or_accuracies(shape):
+    """Values between 0 and 1, and criteria of either side."""
+    generator, mean = np.random.default_rng(4), shape[0] / sum(shape)
+    for criterion in (
+        Criterion("mean", Bound("above", mean), Bound("below", 0.01)),
+        Criterion("mean", Bound("below", mean), Bound("above", 0.99)),
+    ):
+        held = [verdict(generator.beta(*shape, 5).tolist(), criterion).verdict == "holds" for _ in range(2000)]
+        assert 0 < np.mean(held) <= 0.05
+
+
+@pytest.mark.parametrize("n", [8, 15, 40])
+def test_so_too_for_medians_of_any_shape(n):
+    generator = np.random.default_rng(5)
+    criterion = Criterion("median", Bound("above", 1.0), Bound("below", 0.01))
+    held = [verdict(generator.lognormal(0, 1.5, n).tolist(), criterion).verdict == "holds" for _ in range(2000)]
+    assert np.mean(held) <= 0.05
+
+
+@pytest.mark.parametrize("n", [5, 12, 30])
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
+def test_so_too_for_yes_or_no(n, share):
+    """Seeds that all say yes are no proof: with a mean of zeros and ones, half of these would hold."""
+    generator = np.random.default_rng(6)
+    criterion = Criterion("share", Bound("above", share), Bound("below", 0.1))
+    held = [verdict((generator.random(n) < share).astype(int).tolist(), criterion).verdict for _ in range(2000)]
+    assert held.count("holds") / len(held) <= 0.05
+
+
+@pytest.mark.parametrize("yes, n", [(0, 5), (3, 5), (5, 5), (11, 12)])
+def test_a_shares_interval_and_p_value_are_exact(yes, n):
+    values = [1] * yes + [0] * (n - yes)
+    expected = stats.binomtest(yes, n).proportion_ci(0.95, "exact")
+    assert interval(values, "share") == pytest.approx((expected.low, expected.high))
+    for side, alternative in (("above", "greater"), ("below", "less")):
+        test = stats.binomtest(yes, n, 0.3, alternative=alternative).pvalue
+        assert p_value(values, "share", Bound(side, 0.3)) == pytest.approx(test)
+
+
+def test_a_share_says_how_many_seeds_it_takes():
+    criterion = Criterion("share", Bound("above", 0.7), Bound("below", 0.3))
+    few = verdict([1] * 10, criterion)
+    assert few.verdict == "inconclusive" and "at least 11 are needed" in few.reason
+    assert verdict([1] * 11, criterion).verdict == "holds"
+    assert verdict([0] * 11, criterion).verdict == "fails"
+    assert verdict([1] * 10 + [0], criterion).verdict == "inconclusive"
+    with pytest.raises(ValueError, match="seeds that say 0 or 1"):
+        verdict([1, 0.5, 1], criterion)
+
+
 def test_a_control_that_holds_voids_the_claim():
     holds, fails = verdict([0.1, 0.11, 0.12]), verdict([0.9, 0.91, 0.92])
     assert with_control(holds, fails) == holds

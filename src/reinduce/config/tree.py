@@ -217,8 +217,8 @@ class Side(Strict):
 class Criterion(Strict):
     """When a claim holds, written before the run."""
 
-    statistic: Literal["mean", "median"]
-    """Over seeds."""
+    statistic: Literal["mean", "median", "share"]
+    """Over seeds; share: of those for which the value is 1, where it is 0 or 1."""
     holds: Side
     """Where the whole interval must lie for the claim to hold."""
     fails: Side
@@ -233,6 +233,9 @@ class Criterion(Strict):
             raise ValueError("holds and fails must lie on opposite sides: one above, one below")
         if (up and self.holds.above < self.fails.below) or (not up and self.holds.below > self.fails.above):
             raise ValueError("holds and fails overlap")
+        bounds = [value for side in (self.holds, self.fails) for value in (side.above, side.below) if value is not None]
+        if self.statistic == "share" and not all(0 < bound < 1 for bound in bounds):
+            raise ValueError("a share lies between 0 and 1, and so must its bounds")
         return self
 
 

@@ -12,13 +12,14 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.special import bdtr, stdtr, stdtrit
+from scipy.special import bdtr, betainc, betaincinv, stdtr, stdtrit
 
 TAIL = 0.025
 """What a 95 % interval leaves out at either end."""
 FEWEST_SEEDS = 3
 FEWEST_FOR_MEDIAN = 6
 """The smallest and largest of fewer values enclose the median less often than 95 times in 100."""
+STATISTICS = ("mean", "median", "share")
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,13 @@ class Criterion:
     """When a claim holds and when it fails; in between it is undecided."""
 
     statistic: str
-    """mean or median, over seeds."""
+    """mean or median over seeds; share: of seeds for which it is so, where each says 0 or 1."""
     holds: Bound
     fails: Bound
 
     def __post_init__(self) -> None:
-        if self.statistic not in ("mean", "median"):
-            raise ValueError(f"a criterion's statistic is mean or median, not {self.statistic!r}")
+        if self.statistic not in STATISTICS:
+            raise ValueError(f"a criterion's statistic is {', '.join(STATISTICS)}, not {self.statistic!r}")
         if self.holds.side == self.fails.side or self.holds.beyond(self.fails.threshold):
             raise ValueError(f"a claim cannot both hold and fail: holds {self.holds}, fails {self.fails}")
 
@@ -85,12 +86,18 @@ def read_criterion(given: Mapping) -> Criterion:
 
 
 def interval(values: Sequence[float], statistic: str) -> tuple[float, float] | None:
-    """A 95 % confidence interval of the mean or median; None if there are too few values for one.
+    """A 95 % confidence interval of the statistic; None if there are too few values for one.
 
     Mean: Student's t, which takes seeds to scatter normally; a point if all values are equal.
     Median: between two order statistics, by the exact binomial; it takes nothing for granted.
+    Share: Clopper's and Pearson's, exact. A mean of zeros and ones would have no spread where
+    all seeds agree, and five that agree do not show that nine in ten would.
     """
     n = len(values)
+    if statistic == "share":
+        yes = sum(values)
+        low = float(betaincinv(yes, n - yes + 1, TAIL)) if yes else 0.0
+        return (low, float(betaincinv(yes + 1, n - yes, 1 - TAIL)) if yes < n else 1.0) if n else None
     if statistic == "median":
         # Outside lie, at each end, as many values as have at most a 2.5 % chance to be on one side of the median.
         outside = sum(bool(bdtr(k, n, 0.5) <= TAIL) for k in range(n))
@@ -106,9 +113,14 @@ def p_value(values: Sequence[float], statistic: str, bound: Bound) -> float:
     """How often chance alone puts values this far beyond the bound, were the truth at the bound. n >= 2.
 
     Mean: one-sided t-test; where all values are equal its limit, 0 or 1. Median: sign test, a value
-    at the bound counting against. Below 0.025 just where the 95 % interval lies beyond the bound.
+    at the bound counting against. Share: exact binomial test. Below 0.025 just where the 95 %
+    interval lies beyond the bound.
     """
     n = len(values)
+    if statistic == "share":
+        beyond = int(sum(values) if bound.side == "above" else n - sum(values))
+        chance = bound.threshold if bound.side == "above" else 1 - bound.threshold
+        return float(betainc(beyond, n - beyond + 1, chance)) if beyond else 1.0
     if statistic == "median":
         short_of_it = sum(not bound.beyond(value) for value in values)
         return float(bdtr(short_of_it, n, 0.5))
@@ -124,11 +136,14 @@ def verdict(values: Mapping[int, float | None], seeds: Iterable[int], criterion:
 
     The claim holds (fails) if the whole 95 % interval lies beyond the bound where it holds (fails).
     It is inconclusive otherwise, or if fewer than three seeds or not all of them have a value: a
-    seed that could not be measured is likely to be an unusual one.
+    seed that could not be measured is likely to be an unusual one. Raises ValueError where a
+    share is asked for and a seed says something else than 0 or 1.
     """
     absent = sorted(seed for seed in {*values, *seeds} if values.get(seed) is None)
     measured = [values[seed] for seed in sorted(values) if values[seed] is not None]
-    summary = {"mean": statistics.fmean, "median": statistics.median}[criterion.statistic]
+    if criterion.statistic == "share" and not set(measured) <= {0, 1}:
+        raise ValueError("criterion: a share is of seeds that say 0 or 1; for other values take mean or median")
+    summary = statistics.median if criterion.statistic == "median" else statistics.fmean
     spans = interval(measured, criterion.statistic)
     enough = len(measured) >= FEWEST_SEEDS and not absent
     found, reason = _decide(len(measured), absent, spans, criterion)
@@ -151,10 +166,18 @@ def _decide(n: int, absent: list[int], spans: tuple[float, float] | None, criter
         return "inconclusive", f"{n} seeds are too few: at least {FEWEST_SEEDS} are needed"
     if spans is None:
         return "inconclusive", f"{n} seeds are too few for a median: at least {FEWEST_FOR_MEDIAN} are needed"
+    if criterion.statistic == "share" and n < (least := fewest_for_share(criterion.holds)):
+        return "inconclusive", f"{n} seeds are too few for a share {criterion.holds}: at least {least} are needed"
     for name, bound in (("holds", criterion.holds), ("fails", criterion.fails)):
         if all(map(bound.beyond, spans)):
             return name, f"the whole interval lies {bound}"
     return "inconclusive", f"the interval lies neither {criterion.holds} nor {criterion.fails}"
+
+
+def fewest_for_share(bound: Bound) -> int:
+    """How many seeds that all agree put the whole interval of a share beyond a bound between 0 and 1."""
+    room = bound.threshold if bound.side == "above" else 1 - bound.threshold
+    return max(FEWEST_SEEDS, math.floor(math.log(TAIL) / math.log(room)) + 1)
 
 
 def with_control(claim: Verdict, control: Verdict) -> Verdict:
