@@ -1,0 +1,185 @@
+"""Evidence made up for a claim: a real run's tables with other values in them, until the claim's own query says so."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from reinduce import tables
+from reinduce.config.layout import SERIES_TABLES, bound_reads, run_table_files, series_file
+from reinduce.config.specs import ArmSpec, read_spec
+from reinduce.judge import evidence
+from reinduce.judge.statistics import Bound, read_criterion, verdict
+
+TRIALS = 600
+MEASURED = ("value", "baseline", "loss")
+SETS = {"induction", "previous_token", "random"}
+EDITS = ("full", "pattern_preserving", "ideal", "norm_matched")
+"""How edits' names begin."""
+
+
+class Planter:
+    """Plants evidence for one claim: the tables that it and its control read, for as many seeds as asked for."""
+
+    def __init__(self, results: Path, claim: Mapping, seeds: int):
+        self.results, self.claim, self.seeds = results, claim, seeds
+        self.criterion = read_criterion(claim["criterion"])
+        self.own, self.other = claim["with"], claim["with"] | claim["control"]["with"]
+        self.reads = {}
+        for bindings in (self.own, self.other):
+            for table, names in bound_reads(claim["reads"], claim["study"], bindings).items():
+                self.reads[table] = list(dict.fromkeys([*self.reads.get(table, []), *names]))
+        self.real = {table: self._rows(table, names) for table, names in self.reads.items()}
+
+    def _files(self, table: str, name: str, results: Path, seed: int) -> list[Path]:
+        if table in SERIES_TABLES:
+            return [series_file(results, table, name)]
+        arm = read_spec(ArmSpec, self.results / name / "train.json")
+        return run_table_files(table, results / name / f"seed{seed}", arm)
+
+    def _rows(self, table: str, names: list[str]) -> pa.Table:
+        """The first seed's rows of some arms, once for each seed that is planted."""
+        schema = evidence.TARGETS.get(table, table)
+        paths = [path for name in names for path in self._files(table, name, self.results, 0)]
+        read = tables.read_table(schema, paths)
+        read = self._completed(read.filter(pc.equal(read["seed"], 0)))
+        place = read.column_names.index("seed")
+        return pa.concat_tables(
+            read.set_column(place, "seed", pa.array([seed] * len(read), pa.int32())) for seed in range(self.seeds)
+        )
+
+    def _completed(self, rows: pa.Table) -> pa.Table:
+        """With ablations of sets that a small run has no heads for: any other row stands in."""
+        if "chosen" not in rows.column_names:
+            return rows
+        words = {*re.findall(r"'(\w+)'", self.claim["evidence"]), *map(str, (*self.own.values(), *self.other.values()))}
+        there = set(zip(rows["chosen"].to_pylist(), rows["edit"].to_pylist(), strict=True))
+        any_row = rows
+        for column in ("chosen", "edit", "heads", "draw", "step"):
+            cells, first = any_row[column], any_row[column][0]
+            any_row = any_row.filter(pc.equal(cells, first) if first.is_valid else pc.is_null(cells))
+        for chosen in sorted(SETS & words):
+            for edit in sorted(word for word in words if word.startswith(EDITS)):
+                if (chosen, edit) not in there:
+                    for column, value in (("chosen", chosen), ("edit", edit)):
+                        place = any_row.column_names.index(column)
+                        any_row = any_row.set_column(place, column, pa.array([value] * len(any_row), pa.string()))
+                    rows = pa.concat_tables([rows, any_row])
+        return rows
+
+    def drawn(self, generator: np.random.Generator, alike: bool = True) -> dict[str, pa.Table]:
+        """The tables with values drawn anew; `alike`: in all seeds the same but for a thousandth."""
+        found = {}
+        for table, rows in self.real.items():
+            each = len(rows) // self.seeds
+            levels = self._levels(rows, each, generator)
+            for column in MEASURED:
+                if column in rows.column_names and len(rows):
+                    shape = generator.uniform(0, 1, (1 if alike else self.seeds, each)) ** generator.choice([0.3, 1, 3])
+                    drawn = np.broadcast_to(levels * shape, (self.seeds, each)).reshape(-1)
+                    values = drawn * (1 + 1e-3 * generator.uniform(-1, 1, len(rows)))
+                    place = rows.column_names.index(column)
+                    rows = rows.set_column(place, column, pa.array(values, pa.float64()))
+            found[table] = rows
+        return found
+
+    @staticmethod
+    def _levels(rows: pa.Table, each: int, generator: np.random.Generator) -> np.ndarray:
+        """For each row a size that its arm's metric has in common."""
+        # Some claims are of arms, or of edits, that do not differ; some of what differs from first to last.
+        often = {"metric": 1.0, "arm": 0.7, "edit": 0.7, "chosen": 0.7, "step": 0.3}
+        kinds = [name for name in often if name in rows.column_names and generator.random() < often[name]]
+        keys = list(zip(*(rows[name][:each].to_pylist() for name in kinds), strict=True))
+        size = {
+            key: generator.choice([-1, 1, 1, 1]) * 10.0 ** generator.uniform(-1.5, 2.5) for key in dict.fromkeys(keys)
+        }
+        return np.array([size[key] for key in keys])
+
+    def asked(self, planted: Mapping[str, pa.Table], bindings: Mapping) -> dict:
+        """What the claim's query says of planted tables, seed by seed."""
+        wanted = bound_reads(self.claim["reads"], self.claim["study"], bindings)
+        with duckdb.connect(":memory:", config={"threads": 1}) as database:
+            united: dict[str, list[pa.Table]] = {}
+            for table, names in wanted.items():
+                arms = [name.split("/")[1] for name in names]
+                rows = planted[table]
+                if table not in SERIES_TABLES:
+                    rows = rows.filter(pc.is_in(rows["arm"], pa.array(arms)))
+                united.setdefault(evidence.TARGETS.get(table, table), []).append(rows)
+            for table, parts in united.items():
+                database.register(table, pa.concat_tables(parts))
+            statement = duckdb.extract_statements(self.claim["evidence"])[0]
+            used = {name: bindings[name] for name in statement.named_parameters}
+            try:
+                rows = database.execute(statement, used).fetchall()
+            except duckdb.Error:
+                return {}
+        found = {seed: value for seed, value in rows if value is not None and np.isfinite(value)}
+        return found if len(found) == len(rows) else {}
+
+    def search(self, bound: Bound, unlike: bool = False, seed: int = 0) -> dict[str, pa.Table] | None:
+        """Tables for which the claim lies beyond a bound and its control does not hold; None if none were found.
+
+        `unlike`: each seed's rows from another draw.
+        """
+        generator = np.random.default_rng(seed)
+        for trial in range(1, TRIALS):
+            # What a claim compares between seeds is not found in seeds that are alike.
+            by_seed = unlike or trial % 50 == 0
+            planted = self._seed_by_seed(bound, generator) if by_seed else self.drawn(generator)
+            if planted is not None and self._says(planted, bound):
+                return planted
+        return None
+
+    def _says(self, planted: Mapping[str, pa.Table], bound: Bound) -> bool:
+        own, other = (
+            verdict(self.asked(planted, bindings), range(self.seeds), self.criterion).verdict
+            for bindings in (self.own, self.other)
+        )
+        return (own, other == "holds") == ("holds", False) if bound == self.criterion.holds else own == "fails"
+
+    def _seed_by_seed(self, bound: Bound, generator: np.random.Generator) -> dict[str, pa.Table] | None:
+        """Every seed's rows from another draw, each of which says what is wanted."""
+        chosen: dict[int, dict[str, pa.Table]] = {}
+        for _ in range(40):
+            planted = self.drawn(generator, alike=False)
+            for seed, value in self.asked(planted, self.own).items():
+                if bound.beyond(value) and seed not in chosen:
+                    chosen[seed] = {table: rows.filter(pc.equal(rows["seed"], seed)) for table, rows in planted.items()}
+        if len(chosen) < self.seeds:
+            return None
+        return {table: pa.concat_tables(chosen[seed][table] for seed in sorted(chosen)) for table in self.real}
+
+    def write(self, planted: Mapping[str, pa.Table], results: Path) -> dict:
+        """Lay planted tables out as a run would, and return the claim that reads them."""
+        for table, names in self.reads.items():
+            for name in names:
+                settings = results / name / "train.json"
+                if (self.results / name / "train.json").is_file() and not settings.is_file():
+                    settings.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(self.results / name / "train.json", settings)
+                for path, rows in self._parts(table, name, planted[table], results):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    pq.write_table(rows, path)
+        seeds = {name: list(range(self.seeds)) for name in self.claim["seeds"]}
+        return json.loads(json.dumps(self.claim)) | {"seeds": seeds}
+
+    def _parts(self, table: str, name: str, rows: pa.Table, results: Path) -> Iterator[tuple[Path, pa.Table]]:
+        if table in SERIES_TABLES:
+            yield series_file(results, table, name), rows
+            return
+        rows = rows.filter(pc.equal(rows["arm"], name.split("/")[1]))
+        for seed in range(self.seeds):
+            own = rows.filter(pc.equal(rows["seed"], seed))
+            paths = self._files(table, name, results, seed)
+            steps = sorted(set(own["step"].to_pylist())) if table == "scores" else []
+            # A checkpoint's scores are a file of their own.
+            parts = [own.filter(pc.equal(own["step"], step)) for step in steps] or [own]
+            yield from zip(paths, parts, strict=True)
