@@ -34,6 +34,7 @@ COMMANDS = {
     "show": ("reinduce.report.command", "print the ledger"),
     "trace": ("reinduce.trace.command", "say where a claim's number comes from"),
     "replay": ("reinduce.trace.replay", "run again in a folder of its own, and compare"),
+    "crate": ("reinduce.trace.crate", "export a run as a Workflow Run RO-Crate"),
     "compare": ("reinduce.trace.replay", "compare results with others or with the reference"),
     "reference": ("reinduce.trace.replay", "write the reference that others' runs are compared with"),
 }
