@@ -157,9 +157,9 @@ def compared(here: inventory.Inventory, there: inventory.Inventory, partial: boo
 
 def told(comparison: Comparison, against: Path) -> list[str]:
     """A comparison as lines."""
-    lines = [f"Compared with {against}, at {comparison.here.scale} scale:", ""]
+    lines = [f"Compared with {against}, at {comparison.here.scale} scale:"]
     if not comparison.other_seeds:
-        lines += _table_of_kinds(comparison.artefacts, comparison.turns)
+        lines += ["", *_table_of_kinds(comparison.artefacts, comparison.turns)]
         known = [one for one in comparison.artefacts if one.identical is not None]
         files, same = sum(one.files for one in known), sum(one.identical for one in known)
         lines += ["", f"{same} of {files} files are the same bit for bit."] if known else []
