@@ -14,6 +14,7 @@ from reinduce.judge.command import (
     run_judge,
     run_ledger,
 )
+from reinduce.trace.chain import Refused
 
 GOOD = [0.10, 0.12, 0.11, 0.13, 0.09]
 BAD = [0.90, 0.92, 0.91, 0.93, 0.89]
@@ -181,5 +182,5 @@ def test_claims_that_do_not_belong_together(three, tmp_path):
     with pytest.raises(ValueError, match="given twice: paper.abrupt"):
         command(add_ledger_arguments, run_ledger, "--claims", *three, three[0], "--out-dir", tmp_path / "ledger")
     three[0].write_text(three[0].read_text().replace('"smoke"', '"laptop"'))
-    with pytest.raises(ValueError, match="different scales: laptop, smoke"):
+    with pytest.raises(Refused, match="different scales: laptop, smoke"):
         command(add_ledger_arguments, run_ledger, "--claims", *three, "--out-dir", tmp_path / "ledger")

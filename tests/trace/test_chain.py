@@ -155,3 +155,19 @@ def test_seeds_and_steps_have_one_name():
 
 def test_ages_are_told_in_their_largest_unit():
     assert [age(s) for s in (5, 300, 3 * 3600, 3 * 86400)] == ["5 s", "5 min", "3 h", "3 days"]
+
+
+def test_evidence_mixed_from_two_configurations_is_found(made):
+    """Two seeds of an arm: one was made again after a setting changed, the other was not."""
+    (made / "results/arm.json").write_text("{1}")
+    other = made / "results/other/c.txt"
+    write_text(other, "c")
+    write_manifest(
+        Made(other.with_name("manifest.json"), [made / "results/arm.json"], [other]), "reinduce.score", 0.0, ["first"]
+    )
+    found = Chain(made / "results").faults([str(other), f"{made}/results/two/b.txt"])
+    told = {fault.file.removeprefix(f"{made}/"): fault for fault in found}
+    mixed = told["results/arm.json"]
+    assert mixed.reason.startswith("evidence is mixed from two configurations: ")
+    assert mixed.reason.endswith("one/a.txt under another") and mixed.mend.endswith("results/one/a.txt")
+    assert "under other settings" in told["results/one/a.txt"].reason

@@ -11,7 +11,7 @@ import pyarrow as pa
 from reinduce import tables
 from reinduce.config.layout import SERIES_TABLES
 from reinduce.judge import evidence, statistics
-from reinduce.trace.chain import Chain, Refused, refusal_mark
+from reinduce.trace.chain import Chain, Fault, Refused, refusal_mark
 from reinduce.trace.files import write_text
 from reinduce.trace.manifest import Made
 
@@ -140,10 +140,15 @@ def add_ledger_arguments(parser: argparse.ArgumentParser) -> None:
 def run_ledger(args: argparse.Namespace) -> Made:
     """Join verdicts, with Holm's correction over all of them.
 
-    Raises ValueError if they do not belong together, Refused if one, or what it rests on, cannot be trusted.
+    Raises ValueError if a claim is there twice, Refused if one, or what it rests on, cannot be trusted, or if they
+    are of different scales.
     """
-    Chain(args.out_dir).refuse(map(str, args.claims))
-    claims = join([json.loads(path.read_text()) for path in args.claims])
+    try:
+        Chain(args.out_dir).refuse(map(str, args.claims))
+        claims = join([json.loads(path.read_text()) for path in args.claims])
+    except Refused as refused:
+        write_text(refusal_mark(args.out_dir), f"{refused}\n")
+        raise
     scale = claims[0]["scale"]
     rows = [{name: claim[name] for name in tables.schema("ledger").names} for claim in claims]
     table = tables.write_rows("ledger", rows, args.out_dir / "ledger.parquet", keep_order=True)
@@ -160,7 +165,10 @@ def run_ledger(args: argparse.Namespace) -> Made:
 
 
 def join(claims: Iterable[dict]) -> list[dict]:
-    """Judged claims in the ledger's order, `p_holm` filled in; raises ValueError for a claim twice or two scales."""
+    """Judged claims in the ledger's order, `p_holm` filled in.
+
+    Raises ValueError if a claim is given twice, Refused if they are of two scales.
+    """
     ordered = sorted(claims, key=lambda claim: (claim["study"], claim["register"], claim["claim"]))
     names = [f"{claim['study']}.{claim['claim']}" for claim in ordered]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -168,9 +176,8 @@ def join(claims: Iterable[dict]) -> list[dict]:
         raise ValueError(f"ledger: given twice: {', '.join(twice)}")
     scales = sorted({claim["scale"] for claim in ordered})
     if len(scales) > 1:
-        raise ValueError(
-            f"ledger: claims were judged at different scales: {', '.join(scales)}; judge them again at one"
-        )
+        reason = f"claims were judged at different scales: {', '.join(scales)}"
+        raise Refused([Fault("the ledger", reason, "snakemake --cores all --forcerun claim")])
     corrected = statistics.holm([claim["p_value"] for claim in ordered])
     return [claim | {"p_holm": p} for claim, p in zip(ordered, corrected, strict=True)]
 

@@ -84,6 +84,7 @@ class Chain:
         self._manifests: dict[Path, dict[str, Manifest]] = {}
         self._hashes: dict[str, str | None] = {}
         self._faults: dict[str, list[Fault]] = {}
+        self._read_as: dict[str, dict[str, str]] = {}
 
     def hash_of(self, file: str) -> str | None:
         """A file's SHA-256 as it is now; None if it is not there."""
@@ -99,7 +100,16 @@ class Chain:
     def faults(self, files: Iterable[str]) -> list[Fault]:
         """Every link that does not hold on the way from some files to what they were made from, each once."""
         found = [fault for file in files for fault in self._faults_of(file)]
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys([*self._mixed(), *found]))
+
+    def _mixed(self) -> Iterator[Fault]:
+        """Settings under which some of the files were made as they are, and others as they were."""
+        for setting, made in self._read_as.items():
+            if len(made) > 1:
+                one, other = list(made.values())[:2]
+                outdated = next(file for digest, file in made.items() if digest != self.hash_of(setting))
+                reason = f"evidence is mixed from two configurations: {one} was made under one version of it, {other}"
+                yield Fault(setting, f"{reason} under another", self.mend(outdated))
 
     def refuse(self, files: Iterable[str]) -> None:
         """Raise Refused if any link to these files does not hold."""
@@ -167,6 +177,8 @@ class Chain:
             yield fault("it was made from uncommitted sources")
         for name, facts in manifest.told["inputs"].items():
             now = self.hash_of(name)
+            if self.is_setting(name):
+                self._read_as.setdefault(name, {}).setdefault(facts["sha256"], file)
             if now is not None and now != facts["sha256"]:
                 what = "under other settings" if self.is_setting(name) else "from another file"
                 yield fault(f"it was made {what}: {name} is not what it read")

@@ -72,11 +72,19 @@ def forget_scratch(made: Iterable[Made]) -> None:
 
 
 def _process() -> dict:
-    """Threads, and whether torch was told to compute the same bits each time; for GPUs their driver."""
+    """What computed, in how many threads, and all that last digits depend on; for GPUs their driver."""
     torch = sys.modules.get("torch")
     if torch is None:
-        return {}
-    facts = {"threads": torch.get_num_threads(), "deterministic": torch.are_deterministic_algorithms_enabled()}
+        return {"threads": 1, "device": "cpu"}
+    used = torch.cuda.is_initialized()
+    facts = {
+        "device": torch.cuda.get_device_name() if used else "cpu",
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
     driver = Path("/proc/driver/nvidia/version")
     return facts | ({"driver": driver.read_text().splitlines()[0]} if driver.is_file() else {})
 
