@@ -33,10 +33,10 @@ COMMANDS = {
     "index": ("reinduce.report.command", "write the report's front page"),
     "show": ("reinduce.report.command", "print the ledger"),
     "trace": ("reinduce.trace.command", "say where a claim's number comes from"),
-    "replay": ("reinduce.trace.replay", "run again in a folder of its own, and compare"),
+    "replay": ("reinduce.replay.command", "run again in a folder of its own, and compare"),
     "crate": ("reinduce.trace.crate", "export a run as a Workflow Run RO-Crate"),
-    "compare": ("reinduce.trace.replay", "compare results with others or with the reference"),
-    "reference": ("reinduce.trace.replay", "write the reference that others' runs are compared with"),
+    "compare": ("reinduce.replay.command", "compare results with others or with the reference"),
+    "reference": ("reinduce.replay.command", "write the reference that others' runs are compared with"),
 }
 
 FAULTS = (ValueError, OSError)

@@ -9,8 +9,8 @@ import pytest
 
 from reinduce.config.load import load, tolerances
 from reinduce.judge.statistics import read_criterion
-from reinduce.trace import inventory
-from reinduce.trace.compare import tolerance_of
+from reinduce.replay import inventory
+from reinduce.replay.compare import tolerance_of
 from tests.workflow.test_trace import RUN, edit_value, kept, reinduce
 
 CLAIM = "olsson2022.abrupt-icl"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from reinduce.config.tree import Tolerance
-from reinduce.trace.inventory import DIGITS, Group, Inventory
+from reinduce.replay.inventory import DIGITS, Group, Inventory
 
 IDENTICAL, WITHIN, DIFFERENT, ABSENT = "bit-identical", "within tolerance", "different", "only there"
 CLASSES = (IDENTICAL, WITHIN, DIFFERENT, ABSENT)

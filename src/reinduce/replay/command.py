@@ -16,7 +16,7 @@ from reinduce.config import yaml
 from reinduce.config.layout import GIVEN
 from reinduce.config.load import as_given, load, tolerances
 from reinduce.config.resolved import RESOLVED, Resolved, settings
-from reinduce.trace import compare, inventory
+from reinduce.replay import compare, inventory
 from reinduce.trace.chain import Chain, config_options
 from reinduce.trace.files import write_text
 

@@ -7,10 +7,10 @@ import pytest
 from reinduce import tables
 from reinduce.config.load import tolerances
 from reinduce.config.tree import Tolerance
-from reinduce.trace import compare, inventory
-from reinduce.trace.compare import ABSENT, DIFFERENT, IDENTICAL, WITHIN
-from reinduce.trace.inventory import Group, Inventory
-from reinduce.trace.replay import Comparison, compared, told
+from reinduce.replay import compare, inventory
+from reinduce.replay.command import Comparison, compared, told
+from reinduce.replay.compare import ABSENT, DIFFERENT, IDENTICAL, WITHIN
+from reinduce.replay.inventory import Group, Inventory
 
 SCORES = "paper/two/seed*/score/step*.parquet"
 WEIGHTS = "paper/two/seed*/train/checkpoints/step*.safetensors"
