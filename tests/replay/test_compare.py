@@ -8,9 +8,9 @@ from reinduce import tables
 from reinduce.config.load import tolerances
 from reinduce.config.tree import Tolerance
 from reinduce.replay import compare, inventory
-from reinduce.replay.command import Comparison, compared, told
-from reinduce.replay.compare import ABSENT, DIFFERENT, IDENTICAL, WITHIN
+from reinduce.replay.compare import ABSENT, DIFFERENT, IDENTICAL, WITHIN, Comparison, compared
 from reinduce.replay.inventory import Group, Inventory
+from reinduce.replay.told import told
 
 SCORES = "paper/two/seed*/score/step*.parquet"
 WEIGHTS = "paper/two/seed*/train/checkpoints/step*.safetensors"
@@ -94,7 +94,7 @@ def test_a_verdict_may_move_within_the_others_interval(here, expected):
 def test_other_seeds_are_asked_for_verdicts_alone():
     there = run(claims=[row(f"c{i}") for i in range(40)] + [row("open", "inconclusive")])
     here = [row(f"c{i}", "fails" if i < 2 else "holds", estimate=9) for i in range(40)] + [row("open")]
-    found = compared(run(claims=here, seeds=(7, 8)), there)
+    found = compared(run(claims=here, seeds=(7, 8)), there, ALLOWED)
     assert found.other_seeds and found.artefacts == []
     # Two of forty turned: the claim that was undecided is not counted.
     assert compare.stability(found.turns) == (38, 40) and found.agrees
@@ -102,7 +102,7 @@ def test_other_seeds_are_asked_for_verdicts_alone():
     assert "38 of 41 verdicts are the same on other seeds; of those that hold or fail there, 38 of 40 (95.0%)" in lines
     assert "paper.c0: holds (0.5 [0.4, 0.6]) there, fails (9 [0.4, 0.6]) here" in lines
     here[2] |= {"verdict": "inconclusive"}
-    assert not compared(run(claims=here, seeds=(7, 8)), there).agrees
+    assert not compared(run(claims=here, seeds=(7, 8)), there, ALLOWED).agrees
 
 
 @pytest.mark.parametrize(("result", "agrees"), [(IDENTICAL, True), (WITHIN, True), (DIFFERENT, False), (ABSENT, False)])
@@ -112,7 +112,7 @@ def test_a_run_agrees_if_nothing_differs_beyond_tolerance(result, agrees):
 
 def test_runs_of_different_scales_are_not_compared():
     with pytest.raises(ValueError, match="one run is at smoke scale, the other at laptop"):
-        compared(Inventory("smoke", {}, {}, []), run())
+        compared(Inventory("smoke", {}, {}, []), run(), ALLOWED)
 
 
 def test_means_are_taken_metric_by_metric_over_what_was_scored(tmp_path):

@@ -9,14 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from reinduce.config import yaml
 from reinduce.config.layout import GIVEN
 from reinduce.config.load import as_given, load, tolerances
 from reinduce.config.resolved import RESOLVED, Resolved, settings
-from reinduce.replay import compare, inventory
+from reinduce.replay import inventory
+from reinduce.replay.compare import Comparison, Turn, check_scales, compared
+from reinduce.replay.told import told
 from reinduce.trace.chain import Chain, config_options
 from reinduce.trace.files import write_text
 
@@ -29,32 +30,6 @@ PARTS = ("Snakefile", "config.yaml", "envs", "slurm", "src", "workflow")
 """What a folder needs to run in: all but results and the environment."""
 NEVER_USED = range(1000, 1_000_000)
 """From where the first of fresh seeds is drawn; studies start at 0, their calibrations stayed below 1000."""
-SHOWN = 12
-"""How many differences are printed; the JSON has all."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A run beside another."""
-
-    here: inventory.Inventory
-    there: inventory.Inventory
-    artefacts: list[compare.Artefact]
-    """Empty where the seeds are others: then no two files are meant to be equal."""
-    turns: list[compare.Turn]
-
-    @property
-    def other_seeds(self) -> bool:
-        return any(self.there.seeds.get(name, seeds) != seeds for name, seeds in self.here.seeds.items())
-
-    @property
-    def agrees(self) -> bool:
-        """Whether nothing differs beyond tolerance; of other seeds, whether enough verdicts stayed."""
-        if self.other_seeds:
-            kept, decided = compare.stability(self.turns)
-            return kept >= compare.STABLE * decided
-        results = [one.result for one in (*self.artefacts, *self.turns)]
-        return not {compare.DIFFERENT, compare.ABSENT} & set(results)
 
 
 def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,14 +55,17 @@ def run_replay(args: argparse.Namespace) -> None:
     own = resolved.results / inventory.LEDGER
     against = args.against or (resolved.results if own.is_file() else REFERENCE)
     there = _taken(against)
+    check_scales(resolved.config.scale, there.scale)
+    if against == resolved.results:
+        _warn_of_faults(resolved, given)
     into = args.into or resolved.results / "replays" / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     values = given | _seeds(args.seeds, into, resolved.results) | _within(resolved.results)
     place(into)
     targets = [f"{load(yaml.typed(values)).results}/claims/{name}.json" for name in args.claims]
     log.info("replay: in %s; go on after a stop with: --into %s", into, into)
-    again(into, values, targets, args.cores, args.profile)
+    run_there(into, values, targets, args.cores, args.profile)
     here = inventory.taken(load(yaml.typed(values)), into)
-    _finish(compared(here, there, partial=bool(args.claims)), against, into / "replay.json")
+    _finish(compared(here, there, tolerances(), partial=bool(args.claims)), against, into / "replay.json")
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +78,7 @@ def run_compare(args: argparse.Namespace) -> None:
     """Compare results with others, or with the reference; raises as run_replay does."""
     resolved, _ = as_given(args.results)
     there = _taken(args.against)
-    _finish(compared(inventory.taken(resolved), there), args.against, args.json)
+    _finish(compared(inventory.taken(resolved), there, tolerances()), args.against, args.json)
 
 
 def add_reference_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,7 +107,7 @@ def place(folder: Path, root: Path = Path()) -> None:
         link.symlink_to(source)
 
 
-def again(folder: Path, values: Mapping, targets: Iterable[str], cores: str, profile: str | None) -> None:
+def run_there(folder: Path, values: Mapping, targets: Iterable[str], cores: str, profile: str | None) -> None:
     """Run the workflow there; raises SystemExit with Snakemake's status if it fails."""
     command = [sys.executable, "-m", "snakemake", "--cores", cores, "--quiet", "host", "reason"]
     command += ["--profile", profile] if profile else ["--scheduler", "greedy"]
@@ -141,68 +119,6 @@ def again(folder: Path, values: Mapping, targets: Iterable[str], cores: str, pro
     if done.returncode:
         log.error("replay: it stopped; what is wrong stands above and in the logs below %s", folder)
         raise SystemExit(1)
-
-
-def compared(here: inventory.Inventory, there: inventory.Inventory, partial: bool = False) -> Comparison:
-    """Two inventories side by side; raises ValueError if they are of different scales."""
-    if here.scale != there.scale:
-        raise ValueError(
-            f"one run is at {here.scale} scale, the other at {there.scale}: nothing of them is meant to be equal"
-        )
-    found = Comparison(here, there, [], compare.verdicts(here, there))
-    if found.other_seeds:
-        return found
-    return Comparison(here, there, compare.artefacts(here, there, tolerances(), partial), found.turns)
-
-
-def told(comparison: Comparison, against: Path) -> list[str]:
-    """A comparison as lines."""
-    lines = [f"Compared with {against}, at {comparison.here.scale} scale:"]
-    if not comparison.other_seeds:
-        lines += ["", *_table_of_kinds(comparison.artefacts, comparison.turns)]
-        known = [one for one in comparison.artefacts if one.identical is not None]
-        files, same = sum(one.files for one in known), sum(one.identical for one in known)
-        lines += ["", f"{same} of {files} files are the same bit for bit."] if known else []
-        differing = [one for one in comparison.artefacts if one.result in (compare.DIFFERENT, compare.ABSENT)]
-        lines += ["", *(f"  {one.name}: {one.result}: {one.why}" for one in differing[:SHOWN])] if differing else []
-        lines += [f"  … and {len(differing) - SHOWN} more"] if len(differing) > SHOWN else []
-    return lines + _verdicts(comparison)
-
-
-def _table_of_kinds(artefacts: Iterable[compare.Artefact], turns: list[compare.Turn]) -> list[str]:
-    kinds: dict[str, list[str]] = {}
-    for one in artefacts:
-        kinds.setdefault(one.kind, []).append(one.result)
-    if turns:
-        kinds["verdict"] = [turn.result for turn in turns]
-    lines = [f"  {'':10}" + "".join(f"{name:>18}" for name in compare.CLASSES)]
-    return lines + [
-        f"  {kind:10}" + "".join(f"{results.count(name):>18}" for name in compare.CLASSES)
-        for kind, results in sorted(kinds.items())
-    ]
-
-
-def _verdicts(comparison: Comparison) -> list[str]:
-    turned = [turn for turn in comparison.turns if not turn.kept]
-    kept, decided = compare.stability(comparison.turns)
-    seeds = " on other seeds" if comparison.other_seeds else ""
-    share = f" ({kept / decided:.1%})" if decided else ""
-    lines = [
-        "",
-        f"{len(comparison.turns) - len(turned)} of {len(comparison.turns)} verdicts are the same{seeds}; "
-        f"of those that hold or fail there, {kept} of {decided}{share}.",
-    ]
-    for turn in turned:
-        pair = [
-            f"{row['verdict']} ({_number(row['estimate'])} [{_number(row['low'])}, {_number(row['high'])}])"
-            for row in (turn.there, turn.here)
-        ]
-        lines.append(f"  {turn.claim}: {pair[0]} there, {pair[1]} here")
-    return lines
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
 
 
 def _finish(comparison: Comparison, against: Path, file: Path | None) -> None:
@@ -221,9 +137,17 @@ def _finish(comparison: Comparison, against: Path, file: Path | None) -> None:
         raise SystemExit(STATUS)
 
 
-def _both(turn: compare.Turn) -> dict:
+def _both(turn: Turn) -> dict:
     keys = ("verdict", "estimate", "low", "high", "n_seeds", "reason")
     return {side: {key: row[key] for key in keys} for side, row in (("here", turn.here), ("there", turn.there))}
+
+
+def _warn_of_faults(resolved: Resolved, given: Mapping) -> None:
+    faults = Chain(resolved.results, settings=settings(resolved), given=given).faults(
+        [(resolved.results / "ledger.json").as_posix()]
+    )
+    if faults:
+        log.warning("replay: what it is compared with no longer holds, e.g. %s", faults[0])
 
 
 def _asked(results: Path | None) -> tuple[Resolved, dict]:

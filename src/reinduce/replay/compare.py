@@ -48,6 +48,45 @@ class Turn:
         return self.here["verdict"] == self.there["verdict"]
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A run beside another."""
+
+    here: Inventory
+    there: Inventory
+    artefacts: list[Artefact]
+    """Empty where the seeds are others: then no two files are meant to be equal."""
+    turns: list[Turn]
+
+    @property
+    def other_seeds(self) -> bool:
+        return any(self.there.seeds.get(name, seeds) != seeds for name, seeds in self.here.seeds.items())
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing differs beyond tolerance; of other seeds, whether enough verdicts stayed."""
+        if self.other_seeds:
+            kept, decided = stability(self.turns)
+            return kept >= STABLE * decided
+        results = [one.result for one in (*self.artefacts, *self.turns)]
+        return not {DIFFERENT, ABSENT} & set(results)
+
+
+def compared(here: Inventory, there: Inventory, tolerances: Iterable[Tolerance], partial: bool = False) -> Comparison:
+    """Two inventories side by side; raises ValueError if they are of different scales."""
+    check_scales(here.scale, there.scale)
+    found = Comparison(here, there, [], verdicts(here, there))
+    if found.other_seeds:
+        return found
+    return Comparison(here, there, artefacts(here, there, tolerances, partial), found.turns)
+
+
+def check_scales(here: str, there: str) -> None:
+    """Raise ValueError if two runs are of different scales."""
+    if here != there:
+        raise ValueError(f"one run is at {here} scale, the other at {there}: nothing of them is meant to be equal")
+
+
 def artefacts(
     here: Inventory, there: Inventory, tolerances: Iterable[Tolerance], partial: bool = False
 ) -> list[Artefact]:
