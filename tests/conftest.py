@@ -13,6 +13,14 @@ from reinduce.model.transformer import Transformer
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """What shares the run of the whole workflow shares a worker, and begins first; else a worker takes whole files."""
+    for item in items:
+        group = "whole run" if "smoke" in getattr(item, "fixturenames", ()) else item.path.as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: "smoke" not in getattr(item, "fixturenames", ()))
+
+
 def pytest_terminal_summary(terminalreporter):
     """Print the figures that tests noted with record_property("figure", …)."""
     for report in terminalreporter.getreports("passed"):
