@@ -162,7 +162,7 @@ class Cluster:
         return done.stdout
 
     def jobs(self) -> list[Job]:
-        """Every job that the controller remembers, those that ended in the last minutes too."""
+        """Every job that the controller remembers, those that ended within the last hour too."""
         table = self.run("squeue", "-h", "-r", "-t", "all", "-o", SEPARATOR.join(("%i", "%j", "%T", "%k", "%Z", "%N")))
         rows = [line.split(SEPARATOR) for line in table.splitlines()]
         return [Job(*row[:3], row[3].replace("(null)", ""), row[4], expand(row[5])) for row in rows]
@@ -328,7 +328,7 @@ ReturnToService=2
 # Faults are to be seen within seconds, and ended jobs for minutes.
 SlurmdTimeout=10
 KillWait=5
-MinJobAge=300
+MinJobAge=3600
 {chr(10).join(nodes)}
 PartitionName=cpu Nodes=ALL Default=YES DefaultTime=10 MaxTime=120
 PartitionName=gpu Nodes=ALL DefaultTime=10 MaxTime=120
