@@ -154,6 +154,8 @@ def test_a_share_says_how_many_seeds_it_takes():
     assert verdict([1] * 11, criterion).verdict == "holds"
     assert verdict([0] * 11, criterion).verdict == "fails"
     assert verdict([1] * 10 + [0], criterion).verdict == "inconclusive"
+    hard = Criterion("share", Bound("above", 0.9), Bound("below", 0.5))
+    assert verdict([0] * 8, hard).verdict == "fails", "too few to hold may be enough to fail"
     with pytest.raises(ValueError, match="seeds that say 0 or 1"):
         verdict([1, 0.5, 1], criterion)
 

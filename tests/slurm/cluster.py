@@ -325,7 +325,7 @@ SchedulerParameters=bf_interval=2,batch_sched_delay=0
 # Nodes may have more CPUs and memory than this machine.
 SlurmdParameters=config_overrides
 ReturnToService=2
-# Faults are to be seen within seconds, and ended jobs for minutes.
+# Faults are to be seen within seconds, and ended jobs as long as a run goes on.
 SlurmdTimeout=10
 KillWait=5
 MinJobAge=3600

@@ -166,11 +166,11 @@ def _decide(n: int, absent: list[int], spans: tuple[float, float] | None, criter
         return "inconclusive", f"{n} seeds are too few: at least {FEWEST_SEEDS} are needed"
     if spans is None:
         return "inconclusive", f"{n} seeds are too few for a median: at least {FEWEST_FOR_MEDIAN} are needed"
-    if criterion.statistic == "share" and n < (least := fewest_for_share(criterion.holds)):
-        return "inconclusive", f"{n} seeds are too few for a share {criterion.holds}: at least {least} are needed"
     for name, bound in (("holds", criterion.holds), ("fails", criterion.fails)):
         if all(map(bound.beyond, spans)):
             return name, f"the whole interval lies {bound}"
+    if criterion.statistic == "share" and n < (least := fewest_for_share(criterion.holds)):
+        return "inconclusive", f"{n} seeds are too few for a share {criterion.holds}: at least {least} are needed"
     return "inconclusive", f"the interval lies neither {criterion.holds} nor {criterion.fails}"
 
 
