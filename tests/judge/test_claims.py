@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from reinduce.judge.evidence import check_query
-from reinduce.judge.statistics import Bound, read_criterion, verdict, with_control
+from reinduce.judge.statistics import Bound, Criterion, read_criterion, verdict, with_control
 
 STUDIES = Path(__file__).parents[2] / "workflow" / "studies"
 CLAIMS = {
@@ -17,12 +17,13 @@ CLAIMS = {
 every_claim = pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS.keys())
 
 
-def planted(bound: Bound, statistic: str) -> dict[int, float]:
+def planted(bound: Bound, criterion: Criterion) -> dict[int, float]:
     """Seeds that lie beyond a bound, clear of it but not all alike; of yes and no, enough that agree."""
-    if statistic == "share":
+    if criterion.statistic == "share":
         return dict.fromkeys(range(40), int(bound.side == "above"))
     direction = 1 if bound.side == "above" else -1
-    return {seed: bound.threshold + direction * (1 + seed / 100) for seed in range(6)}
+    room = abs(criterion.between[bound.side == "above"] - bound.threshold) / 2 if criterion.between else 1
+    return {seed: bound.threshold + direction * room * (1 + seed / 100) for seed in range(6)}
 
 
 @every_claim
@@ -39,7 +40,7 @@ def test_planted_values_flip_the_verdict(claim):
     criterion = read_criterion(claim["criterion"])
     holds, fails = (
         verdict(values, values, criterion)
-        for values in (planted(bound, criterion.statistic) for bound in (criterion.holds, criterion.fails))
+        for values in (planted(bound, criterion) for bound in (criterion.holds, criterion.fails))
     )
     assert (holds.verdict, fails.verdict) == ("holds", "fails")
     assert with_control(holds, fails).verdict == "holds"

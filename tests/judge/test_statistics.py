@@ -92,11 +92,14 @@ def test_unmeasured_seeds_are_named():
     assert judged.p_value is None
 
 
-@pytest.mark.parametrize("value, expected, p", [(0.1, "holds", 0), (0.3, "inconclusive", 1), (0.8, "fails", 1)])
-def test_equal_values_are_a_point(value, expected, p):
-    judged = verdict([value] * 4)
-    assert (judged.verdict, judged.low, judged.high) == (expected, value, value)
-    assert judged.p_value == p
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.3, 0.8])
+def test_equal_values_decide_nothing(value):
+    for values in ([value] * 4, [value * (1 - 1e-16), value, value * (1 + 1e-15), value]):
+        judged = verdict(values)
+        assert (judged.verdict, judged.low, judged.p_value) == ("inconclusive", None, None)
+        assert judged.estimate == pytest.approx(value) and "without any spread" in judged.reason
+    apart = verdict([value, value, value, value + 1e-6])
+    assert apart.low < apart.estimate < apart.high
 
 
 @pytest.mark.parametrize("n", [3, 5])
@@ -117,6 +120,22 @@ def test_so_too_for_shares_of_attention_or_accuracies(shape):
     ):
         held = [verdict(generator.beta(*shape, 5).tolist(), criterion).verdict == "holds" for _ in range(2000)]
         assert 0 < np.mean(held) <= 0.05
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("levels", [1, 2, 4])
+@pytest.mark.parametrize("mean", [0.3, 0.7, 0.99])
+@pytest.mark.parametrize("between", [None, (0, 1)])
+def test_so_too_for_means_of_few_levels(n, levels, mean, between):
+    """So many of four heads, say: seeds often give the very same number, at 0.99 in four of five runs."""
+    generator = np.random.default_rng(7)
+    for criterion in (
+        Criterion("mean", Bound("above", mean), Bound("below", mean / 2), between),
+        Criterion("mean", Bound("below", mean), Bound("above", (1 + mean) / 2), between),
+    ):
+        drawn = generator.binomial(levels, mean, (1000, n)) / levels
+        held = [verdict(values.tolist(), criterion).verdict == "holds" for values in drawn]
+        assert np.mean(held) <= 0.05
 
 
 @pytest.mark.parametrize("n", [8, 15, 40])
@@ -148,16 +167,33 @@ def test_a_shares_interval_and_p_value_are_exact(yes, n):
 
 
 def test_a_share_says_how_many_seeds_it_takes():
-    criterion = Criterion("share", Bound("above", 0.7), Bound("below", 0.3))
+    criterion = read_criterion({"statistic": "share", "holds": {"above": 0.7}, "fails": {"below": 0.3}})
     few = verdict([1] * 10, criterion)
-    assert few.verdict == "inconclusive" and "at least 11 are needed" in few.reason
+    assert few.verdict == "inconclusive"
+    assert few.reason == "10 seeds that agree are too few: 11 are needed for an interval above 0.7"
     assert verdict([1] * 11, criterion).verdict == "holds"
     assert verdict([0] * 11, criterion).verdict == "fails"
     assert verdict([1] * 10 + [0], criterion).verdict == "inconclusive"
-    hard = Criterion("share", Bound("above", 0.9), Bound("below", 0.5))
+    hard = read_criterion({"statistic": "share", "holds": {"above": 0.9}, "fails": {"below": 0.5}})
     assert verdict([0] * 8, hard).verdict == "fails", "too few to hold may be enough to fail"
     with pytest.raises(ValueError, match="seeds that say 0 or 1"):
         verdict([1, 0.5, 1], criterion)
+
+
+@pytest.mark.parametrize("n", [3, 9, 10, 40])
+def test_where_all_agree_the_ends_of_the_values_give_an_interval(n):
+    """As many of eight heads in all seeds: the others may have none, and be so many as the exact binomial allows."""
+    given = {"statistic": "mean", "holds": {"above": 5.5}, "fails": {"below": 3.5}, "between": [0, 8]}
+    judged, share = verdict([8] * n, read_criterion(given)), stats.binomtest(n, n).proportion_ci(0.95, "exact")
+    assert (judged.low, judged.high) == pytest.approx((8 * share.low, 8))
+    assert judged.verdict == ("holds" if n >= 10 else "inconclusive")
+    assert (judged.p_value <= 0.025) == (judged.verdict == "holds")
+    assert judged.p_value == pytest.approx((5.5 / 8) ** n)
+    if n < 10:
+        assert judged.reason == f"{n} seeds that agree are too few: 10 are needed for an interval above 5.5"
+    assert verdict([2] * n, read_criterion(given)).verdict == ("fails" if n > 12 else "inconclusive")
+    with pytest.raises(ValueError, match="between 0 and 8, but seeds give"):
+        verdict([8, 8, 9], read_criterion(given))
 
 
 def test_a_control_that_holds_voids_the_claim():

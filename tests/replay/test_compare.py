@@ -91,6 +91,14 @@ def test_a_verdict_may_move_within_the_others_interval(here, expected):
     assert turn.result == expected
 
 
+def test_a_verdict_without_an_interval_has_to_be_of_the_same_number():
+    """So it is where all seeds agree."""
+    none = {"low": None, "high": None, "verdict": "inconclusive"}
+    for estimate, expected in ((1.0, IDENTICAL), (1 - 2e-16, WITHIN), (0.99, DIFFERENT)):
+        [turn] = compare.verdicts(run(claims=[row(estimate=estimate, **none)]), run(claims=[row(estimate=1.0, **none)]))
+        assert turn.result == expected, estimate
+
+
 def test_other_seeds_are_asked_for_verdicts_alone():
     there = run(claims=[row(f"c{i}") for i in range(40)] + [row("open", "inconclusive")])
     here = [row(f"c{i}", "fails" if i < 2 else "holds", estimate=9) for i in range(40)] + [row("open")]

@@ -16,9 +16,11 @@ from reinduce import tables
 from reinduce.config.layout import SERIES_TABLES, bound_reads, run_table_files, series_file
 from reinduce.config.specs import ArmSpec, read_spec
 from reinduce.judge import evidence
-from reinduce.judge.statistics import Bound, read_criterion, verdict
+from reinduce.judge.statistics import Bound, fewest_that_agree, read_criterion, verdict
 
 TRIALS = 600
+DRAWN = 6
+"""Seeds whose rows are drawn; further ones have the rows of these again."""
 MEASURED = ("value", "baseline", "loss")
 SETS = {"induction", "previous_token", "random"}
 EDITS = ("full", "pattern_preserving", "ideal", "norm_matched")
@@ -26,11 +28,17 @@ EDITS = ("full", "pattern_preserving", "ideal", "norm_matched")
 
 
 class Planter:
-    """Plants evidence for one claim: the tables that it and its control read, for as many seeds as asked for."""
+    """Plants evidence for one claim: the tables that it and its control read, for as many seeds as it takes."""
 
-    def __init__(self, results: Path, claim: Mapping, seeds: int):
-        self.results, self.claim, self.seeds = results, claim, seeds
-        self.criterion = read_criterion(claim["criterion"])
+    def __init__(self, results: Path, claim: Mapping):
+        self.results, self.claim = results, claim
+        self.criterion = criterion = read_criterion(claim["criterion"])
+        self.seeds = DRAWN
+        if criterion.between is not None:
+            # Enough to decide even where all give the same.
+            ends = dict(zip(("below", "above"), criterion.between, strict=True))
+            bounds = (criterion.holds, criterion.fails)
+            self.seeds = max(DRAWN, *(fewest_that_agree(ends[b.side], b, criterion.between) for b in bounds))
         self.own, self.other = claim["with"], claim["with"] | claim["control"]["with"]
         self.reads = {}
         for bindings in (self.own, self.other):
@@ -45,14 +53,14 @@ class Planter:
         return run_table_files(table, results / name / f"seed{seed}", arm)
 
     def _rows(self, table: str, names: list[str]) -> pa.Table:
-        """The first seed's rows of some arms, once for each seed that is planted."""
+        """The first seed's rows of some arms, once for each seed that is drawn."""
         schema = evidence.TARGETS.get(table, table)
         paths = [path for name in names for path in self._files(table, name, self.results, 0)]
         read = tables.read_table(schema, paths)
         read = self._completed(read.filter(pc.equal(read["seed"], 0)))
         place = read.column_names.index("seed")
         return pa.concat_tables(
-            read.set_column(place, "seed", pa.array([seed] * len(read), pa.int32())) for seed in range(self.seeds)
+            read.set_column(place, "seed", pa.array([seed] * len(read), pa.int32())) for seed in range(DRAWN)
         )
 
     def _completed(self, rows: pa.Table) -> pa.Table:
@@ -78,12 +86,12 @@ class Planter:
         """The tables with values drawn anew; `alike`: in all seeds the same but for a thousandth."""
         found = {}
         for table, rows in self.real.items():
-            each = len(rows) // self.seeds
+            each = len(rows) // DRAWN
             levels = self._levels(rows, each, generator)
             for column in MEASURED:
                 if column in rows.column_names and len(rows):
-                    shape = generator.uniform(0, 1, (1 if alike else self.seeds, each)) ** generator.choice([0.3, 1, 3])
-                    drawn = np.broadcast_to(levels * shape, (self.seeds, each)).reshape(-1)
+                    shape = generator.uniform(0, 1, (1 if alike else DRAWN, each)) ** generator.choice([0.3, 1, 3])
+                    drawn = np.broadcast_to(levels * shape, (DRAWN, each)).reshape(-1)
                     values = drawn * (1 + 1e-3 * generator.uniform(-1, 1, len(rows)))
                     place = rows.column_names.index(column)
                     rows = rows.set_column(place, column, pa.array(values, pa.float64()))
@@ -135,14 +143,25 @@ class Planter:
             by_seed = unlike or trial % 50 == 0
             planted = self._seed_by_seed(bound, generator) if by_seed else self.drawn(generator)
             if planted is not None and self._says(planted, bound):
-                return planted
+                return {table: self._for_all_seeds(rows) for table, rows in planted.items()}
         return None
 
+    def _for_all_seeds(self, rows: pa.Table) -> pa.Table:
+        place = rows.column_names.index("seed")
+        copies = [
+            rows.set_column(place, "seed", pc.add(rows["seed"], pa.scalar(first, pa.int32())))
+            for first in range(0, self.seeds, DRAWN)
+        ]
+        united = pa.concat_tables(copies)
+        return united.filter(pc.less(united["seed"], self.seeds))
+
     def _says(self, planted: Mapping[str, pa.Table], bound: Bound) -> bool:
-        own, other = (
-            verdict(self.asked(planted, bindings), range(self.seeds), self.criterion).verdict
-            for bindings in (self.own, self.other)
-        )
+        def judged(bindings: Mapping) -> str:
+            values = self.asked(planted, bindings)
+            every = {seed: values.get(seed % DRAWN) for seed in range(self.seeds)}
+            return verdict(every, every, self.criterion).verdict
+
+        own, other = judged(self.own), judged(self.other)
         return (own, other == "holds") == ("holds", False) if bound == self.criterion.holds else own == "fails"
 
     def _seed_by_seed(self, bound: Bound, generator: np.random.Generator) -> dict[str, pa.Table] | None:
@@ -153,7 +172,7 @@ class Planter:
             for seed, value in self.asked(planted, self.own).items():
                 if bound.beyond(value) and seed not in chosen:
                     chosen[seed] = {table: rows.filter(pc.equal(rows["seed"], seed)) for table, rows in planted.items()}
-        if len(chosen) < self.seeds:
+        if len(chosen) < DRAWN:
             return None
         return {table: pa.concat_tables(chosen[seed][table] for seed in sorted(chosen)) for table in self.real}
 

@@ -10,9 +10,8 @@ import yaml
 
 from reinduce.judge.command import judge
 from tests.project import ROOT
-from tests.workflow.planting import Planter
+from tests.workflow.planting import DRAWN, Planter
 
-SEEDS = 6
 CLAIMS = [
     f"{path.parent.name}.{claim['id']}"
     for path in sorted((ROOT / "workflow/studies").glob("*/claims.yaml"))
@@ -30,8 +29,7 @@ def planter(smoke):
             study, claim = name.split(".")
             results = smoke.root / "results/smoke"
             told = json.loads((results / study / "claims" / f"{claim}.json").read_text())
-            # So many seeds that agree are enough for any share that claims ask for.
-            made[name] = Planter(results, told, 12 if told["criterion"]["statistic"] == "share" else SEEDS)
+            made[name] = Planter(results, told)
         return made[name]
 
     return get
@@ -80,7 +78,7 @@ def seeds_shuffled_between_rows(tables):
 
 
 def seeds_shuffled_in_one_of_two_tables(tables):
-    turn = {seed: (seed + 1) % SEEDS for seed in range(SEEDS)}
+    turn = {seed: (seed + 1) % DRAWN for seed in range(DRAWN)}
     return tables | {"ablations": relabelled(tables["ablations"], "seed", turn)}
 
 

@@ -10,10 +10,11 @@ import pytest
 from reinduce.config.load import load, tolerances
 from reinduce.judge.statistics import read_criterion
 from reinduce.replay import inventory
-from reinduce.replay.compare import tolerance_of
+from reinduce.replay.compare import STABLE, Turn, stability, tolerance_of
 from tests.workflow.test_trace import RUN, edit_value, kept, reinduce
 
 CLAIM = "olsson2022.abrupt-icl"
+FRESH = "results/reference/fresh-seeds.json"
 KINDS = (".parquet", ".safetensors", ".ipynb", ".html")
 
 
@@ -113,6 +114,26 @@ def test_every_metric_of_a_run_has_its_tolerance(smoke):
     metrics = {metric for group in inventory.taken(resolved).groups.values() for metric in group.means}
     assert len(metrics) > 80
     assert {metric for metric in metrics if tolerance_of(metric, allowed) is None} == set()
+
+
+def test_on_fresh_seeds_enough_verdicts_stay_and_those_that_turned_are_explained():
+    """What stands beside the reference: a run at laptop scale that shares no seed with it."""
+    root = Path(__file__).parents[2]
+    reference, fresh = inventory.read(root / "results/reference"), json.loads((root / FRESH).read_text())
+    assert fresh["seeds"]["there"] == reference.seeds and fresh["seeds"]["here"].keys() == reference.seeds.keys()
+    assert not any(set(fresh["seeds"]["here"][name]) & set(seeds) for name, seeds in reference.seeds.items())
+    there = {f"{row['study']}.{row['claim']}": row for row in reference.claims}
+    told = {verdict["claim"]: verdict for verdict in fresh["verdicts"]}
+    assert told.keys() == there.keys()
+    assert all(there[name][key] == value for name, verdict in told.items() for key, value in verdict["there"].items())
+    turns = [Turn(name, verdict["here"], verdict["there"], verdict["result"]) for name, verdict in told.items()]
+    kept, decided = stability(turns)
+    assert kept >= STABLE * decided > 60
+    for turn in turns:
+        study, claim = turn.claim.split(".")
+        readme = (root / "workflow/studies" / study / "README.md").read_text()
+        section = readme.partition("\n## On fresh seeds\n")[2].partition("\n## ")[0]
+        assert (f"`{claim}`" in section) == (not turn.kept), turn.claim
 
 
 def test_the_reference_in_the_repository_is_of_what_is_configured():

@@ -223,6 +223,8 @@ class Criterion(Strict):
     """Where the whole interval must lie for the claim to hold."""
     fails: Side
     """Where the whole interval must lie for the claim to fail."""
+    between: tuple[float, float] | None = None
+    """The least and the largest value that a seed can give; needed for an interval where all give the same."""
     why: str
     """Why these numbers, and where they come from."""
 
@@ -236,6 +238,8 @@ class Criterion(Strict):
         bounds = [value for side in (self.holds, self.fails) for value in (side.above, side.below) if value is not None]
         if self.statistic == "share" and not all(0 < bound < 1 for bound in bounds):
             raise ValueError("a share lies between 0 and 1, and so must its bounds")
+        if self.between is not None and not all(self.between[0] < bound < self.between[1] for bound in bounds):
+            raise ValueError("holds and fails must lie between the values that `between` names")
         return self
 
 

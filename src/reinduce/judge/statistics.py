@@ -20,6 +20,8 @@ FEWEST_SEEDS = 3
 FEWEST_FOR_MEDIAN = 6
 """The smallest and largest of fewer values enclose the median less often than 95 times in 100."""
 STATISTICS = ("mean", "median", "share")
+ALIKE = 1e-9
+"""Values that differ by no more than this share of the largest are the same value, computed in another order."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Criterion:
     """mean or median over seeds; share: of seeds for which it is so, where each says 0 or 1."""
     holds: Bound
     fails: Bound
+    between: tuple[float, float] | None = None
+    """Between what the values of single seeds lie, if anything is known; for a share 0 and 1."""
 
     def __post_init__(self) -> None:
         if self.statistic not in STATISTICS:
@@ -76,22 +80,26 @@ class Verdict:
 
 
 def read_criterion(given: Mapping) -> Criterion:
-    """A criterion from `{statistic, holds: {above: x}, fails: {below: y}}`; raises ValueError."""
+    """A criterion from `{statistic, holds: {above: x}, fails: {below: y}, between: [low, high]}`; raises ValueError."""
     bounds = {}
     for name in ("holds", "fails"):
         if len(given[name]) != 1:
             raise ValueError(f"criterion.{name} is `above: number` or `below: number`, not {given[name]}")
         bounds[name] = Bound(*next(iter(given[name].items())))
-    return Criterion(given["statistic"], **bounds)
+    between = (0, 1) if given["statistic"] == "share" else given.get("between")
+    return Criterion(given["statistic"], **bounds, between=tuple(between) if between else None)
 
 
-def interval(values: Sequence[float], statistic: str) -> tuple[float, float] | None:
-    """A 95 % confidence interval of the statistic; None if there are too few values for one.
+def interval(
+    values: Sequence[float], statistic: str, between: tuple[float, float] | None = None
+) -> tuple[float, float] | None:
+    """A 95 % confidence interval of the statistic; None if these values do not give one.
 
-    Mean: Student's t, which takes seeds to scatter normally; a point if all values are equal.
-    Median: between two order statistics, by the exact binomial; it takes nothing for granted.
-    Share: Clopper's and Pearson's, exact. A mean of zeros and ones would have no spread where
-    all seeds agree, and five that agree do not show that nine in ten would.
+    Mean: Student's t, which takes seeds to scatter normally. If all give the same they do not: then
+    97.5 times in 100 at least a share 0.025^(1/n) of all seeds gives it, and the others may lie
+    anywhere between the ends that `between` tells; without these there is no interval. Median:
+    between two order statistics, by the exact binomial; it takes nothing for granted. Share:
+    Clopper's and Pearson's, exact.
     """
     n = len(values)
     if statistic == "share":
@@ -105,16 +113,19 @@ def interval(values: Sequence[float], statistic: str) -> tuple[float, float] | N
     if n < 2:
         return None
     centre = statistics.fmean(values)
+    if agree(values):
+        alike = TAIL ** (1 / n)
+        return tuple(alike * centre + (1 - alike) * end for end in between) if between else None
     reach = float(stdtrit(n - 1, 1 - TAIL)) * statistics.stdev(values) / math.sqrt(n)
     return centre - reach, centre + reach
 
 
-def p_value(values: Sequence[float], statistic: str, bound: Bound) -> float:
-    """How often chance alone puts values this far beyond the bound, were the truth at the bound. n >= 2.
+def p_value(values: Sequence[float], statistic: str, bound: Bound, between: tuple[float, float] | None = None) -> float:
+    """How often chance alone puts values this far beyond the bound, were the truth at the bound.
 
-    Mean: one-sided t-test; where all values are equal its limit, 0 or 1. Median: sign test, a value
-    at the bound counting against. Share: exact binomial test. Below 0.025 just where the 95 %
-    interval lies beyond the bound.
+    Of values that have an interval. Mean: one-sided t-test; if all are the same, the probability of
+    that in the worst case. Median: sign test, a value at the bound counting against. Share: exact
+    binomial test. Below 0.025 just where the 95 % interval lies beyond the bound.
     """
     n = len(values)
     if statistic == "share":
@@ -124,10 +135,10 @@ def p_value(values: Sequence[float], statistic: str, bound: Bound) -> float:
     if statistic == "median":
         short_of_it = sum(not bound.beyond(value) for value in values)
         return float(bdtr(short_of_it, n, 0.5))
-    centre, spread = statistics.fmean(values), statistics.stdev(values)
-    if spread == 0:
-        return 0.0 if bound.beyond(centre) else 1.0
-    t = (centre - bound.threshold) / (spread / math.sqrt(n))
+    centre = statistics.fmean(values)
+    if agree(values):
+        return _room(centre, bound, between) ** n if bound.beyond(centre) else 1.0
+    t = (centre - bound.threshold) / (statistics.stdev(values) / math.sqrt(n))
     return float(stdtr(n - 1, -t if bound.side == "above" else t))
 
 
@@ -135,18 +146,23 @@ def verdict(values: Mapping[int, float | None], seeds: Iterable[int], criterion:
     """Judge one number a seed. `values`: seed -> value, None where not measured; `seeds`: all that should be there.
 
     The claim holds (fails) if the whole 95 % interval lies beyond the bound where it holds (fails).
-    It is inconclusive otherwise, or if fewer than three seeds or not all of them have a value: a
-    seed that could not be measured is likely to be an unusual one. Raises ValueError where a
-    share is asked for and a seed says something else than 0 or 1.
+    It is inconclusive otherwise, or if there is no interval, or if fewer than three seeds or not all
+    of them have a value: a seed that could not be measured is likely to be an unusual one. Raises
+    ValueError where a share is asked for and a seed says something else than 0 or 1, and where a
+    value does not lie between the criterion's ends.
     """
     absent = sorted(seed for seed in {*values, *seeds} if values.get(seed) is None)
     measured = [values[seed] for seed in sorted(values) if values[seed] is not None]
     if criterion.statistic == "share" and not set(measured) <= {0, 1}:
         raise ValueError("criterion: a share is of seeds that say 0 or 1; for other values take mean or median")
+    low, high = criterion.between or (-math.inf, math.inf)
+    if not all(low <= value <= high or math.isclose(value, low) or math.isclose(value, high) for value in measured):
+        raise ValueError(f"criterion: values are to lie between {low:g} and {high:g}, but seeds give {measured}")
     summary = statistics.median if criterion.statistic == "median" else statistics.fmean
-    spans = interval(measured, criterion.statistic)
+    spans = interval(measured, criterion.statistic, criterion.between)
     enough = len(measured) >= FEWEST_SEEDS and not absent
-    found, reason = _decide(len(measured), absent, spans, criterion)
+    found, reason = _decide(measured, absent, spans, criterion)
+    p = p_value(measured, criterion.statistic, criterion.holds, criterion.between) if enough and spans else None
     return Verdict(
         verdict=found,
         reason=reason,
@@ -154,30 +170,49 @@ def verdict(values: Mapping[int, float | None], seeds: Iterable[int], criterion:
         estimate=float(summary(measured)) if measured else None,
         low=spans[0] if spans else None,
         high=spans[1] if spans else None,
-        p_value=p_value(measured, criterion.statistic, criterion.holds) if enough else None,
+        p_value=p,
     )
 
 
-def _decide(n: int, absent: list[int], spans: tuple[float, float] | None, criterion: Criterion) -> tuple[str, str]:
+def agree(values: Sequence[float]) -> bool:
+    """Whether all seeds give the same value."""
+    return max(values) - min(values) <= ALIKE * max(map(abs, values))
+
+
+def fewest_that_agree(value: float, bound: Bound, between: tuple[float, float]) -> int:
+    """How many seeds that all give a value beyond the bound put the whole interval there."""
+    room = _room(value, bound, between)
+    return max(FEWEST_SEEDS, math.floor(math.log(TAIL) / math.log(room)) + 1)
+
+
+def _room(value: float, bound: Bound, between: tuple[float, float]) -> float:
+    """The largest share of seeds that may give a value beyond the bound while the mean of all lies at the bound."""
+    end = between[0] if bound.side == "above" else between[1]
+    return (bound.threshold - end) / (value - end)
+
+
+def _decide(
+    values: Sequence[float], absent: list[int], spans: tuple[float, float] | None, criterion: Criterion
+) -> tuple[str, str]:
+    n = len(values)
     if absent:
         which = ", ".join(map(str, absent))
         return "inconclusive", f"not measured for seed{'s' if len(absent) > 1 else ''} {which}"
     if n < FEWEST_SEEDS:
         return "inconclusive", f"{n} seeds are too few: at least {FEWEST_SEEDS} are needed"
-    if spans is None:
+    if spans is None and criterion.statistic == "median":
         return "inconclusive", f"{n} seeds are too few for a median: at least {FEWEST_FOR_MEDIAN} are needed"
+    if spans is None:
+        reason = f"all {n} seeds give {values[0]:.4g}: without any spread a mean has no interval"
+        return "inconclusive", f"{reason}, unless the criterion says between what values lie"
     for name, bound in (("holds", criterion.holds), ("fails", criterion.fails)):
         if all(map(bound.beyond, spans)):
             return name, f"the whole interval lies {bound}"
-    if criterion.statistic == "share" and n < (least := fewest_for_share(criterion.holds)):
-        return "inconclusive", f"{n} seeds are too few for a share {criterion.holds}: at least {least} are needed"
+    for bound in (criterion.holds, criterion.fails):
+        if criterion.between and agree(values) and bound.beyond(values[0]):
+            least = fewest_that_agree(values[0], bound, criterion.between)
+            return "inconclusive", f"{n} seeds that agree are too few: {least} are needed for an interval {bound}"
     return "inconclusive", f"the interval lies neither {criterion.holds} nor {criterion.fails}"
-
-
-def fewest_for_share(bound: Bound) -> int:
-    """How many seeds that all agree put the whole interval of a share beyond a bound between 0 and 1."""
-    room = bound.threshold if bound.side == "above" else 1 - bound.threshold
-    return max(FEWEST_SEEDS, math.floor(math.log(TAIL) / math.log(room)) + 1)
 
 
 def with_control(claim: Verdict, control: Verdict) -> Verdict:

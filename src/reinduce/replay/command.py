@@ -128,6 +128,7 @@ def _finish(comparison: Comparison, against: Path, file: Path | None) -> None:
             "against": str(against),
             "agrees": comparison.agrees,
             "other_seeds": comparison.other_seeds,
+            "seeds": {"here": comparison.here.seeds, "there": comparison.there.seeds},
             "artefacts": [vars(one) for one in comparison.artefacts],
             "verdicts": [{"claim": turn.claim, "result": turn.result} | _both(turn) for turn in comparison.turns],
         }

@@ -184,8 +184,16 @@ def _turn(one: Mapping, other: Mapping) -> str:
     numbers = ("verdict", "estimate", "low", "high", "control_verdict")
     if all(one[key] == other[key] for key in numbers):
         return IDENTICAL
-    inside = None not in (one["estimate"], other["low"]) and other["low"] <= one["estimate"] <= other["high"]
-    return WITHIN if inside and one["verdict"] == other["verdict"] else DIFFERENT
+    return WITHIN if one["verdict"] == other["verdict"] and _inside(one["estimate"], other) else DIFFERENT
+
+
+def _inside(estimate: float | None, other: Mapping) -> bool:
+    """Whether an estimate lies in the other's interval; where all seeds there agree, whether it is the same number."""
+    if None in (estimate, other["estimate"]):
+        return False
+    if other["low"] is None:
+        return math.isclose(estimate, other["estimate"], rel_tol=1e-6, abs_tol=1e-9)
+    return other["low"] <= estimate <= other["high"]
 
 
 def stability(turns: Iterable[Turn]) -> tuple[int, int]:

@@ -50,10 +50,11 @@ def told(claim: dict, chain: Chain, tree: Node) -> list[str]:
     """Claim, criterion and query, then the tree, as lines."""
     verdict = json.loads((chain.root / tree.files[0]).read_text())
     criterion = claim["criterion"]
+    interval = f" [{verdict['low']}, {verdict['high']}]" if verdict["low"] is not None else ", without an interval"
     said = [
         f"{claim['study']}.{claim['claim']}: {claim['says']}",
         f"  in the paper   {claim['source']['paper']}, {claim['source']['where']}: {claim['paper_value']}",
-        f"  verdict        {verdict['verdict']}, {verdict['estimate']} [{verdict['low']}, {verdict['high']}]"
+        f"  verdict        {verdict['verdict']}, {verdict['estimate']}{interval}"
         f" over {verdict['n_seeds']} seeds, at {claim['scale']} scale; control {verdict['control_verdict']}",
         f"  criterion      {verdict['criterion']}; {criterion['why']}",
         f"  stands in      workflow/studies/{claim['study']}/claims.yaml",
