@@ -192,6 +192,9 @@ def test_where_all_agree_the_ends_of_the_values_give_an_interval(n):
     if n < 10:
         assert judged.reason == f"{n} seeds that agree are too few: 10 are needed for an interval above 5.5"
     assert verdict([2] * n, read_criterion(given)).verdict == ("fails" if n > 12 else "inconclusive")
+    for at_the_bound in (3.5, 3.5 - 1e-15, 5.5 + 1e-15):
+        judged = verdict([at_the_bound] * n, read_criterion(given))
+        assert judged.reason == "the interval lies neither above 5.5 nor below 3.5"
     with pytest.raises(ValueError, match="between 0 and 8, but seeds give"):
         verdict([8, 8, 9], read_criterion(given))
 

@@ -179,9 +179,10 @@ def agree(values: Sequence[float]) -> bool:
     return max(values) - min(values) <= ALIKE * max(map(abs, values))
 
 
-def fewest_that_agree(value: float, bound: Bound, between: tuple[float, float]) -> int:
-    """How many seeds that all give a value beyond the bound put the whole interval there."""
-    room = _room(value, bound, between)
+def fewest_that_agree(value: float, bound: Bound, between: tuple[float, float]) -> int | None:
+    """How many seeds that all give a value put the whole interval beyond the bound; None: no number does."""
+    if not bound.beyond(value) or (room := _room(value, bound, between)) > 1 - ALIKE:
+        return None
     return max(FEWEST_SEEDS, math.floor(math.log(TAIL) / math.log(room)) + 1)
 
 
@@ -209,8 +210,7 @@ def _decide(
         if all(map(bound.beyond, spans)):
             return name, f"the whole interval lies {bound}"
     for bound in (criterion.holds, criterion.fails):
-        if criterion.between and agree(values) and bound.beyond(values[0]):
-            least = fewest_that_agree(values[0], bound, criterion.between)
+        if criterion.between and agree(values) and (least := fewest_that_agree(values[0], bound, criterion.between)):
             return "inconclusive", f"{n} seeds that agree are too few: {least} are needed for an interval {bound}"
     return "inconclusive", f"the interval lies neither {criterion.holds} nor {criterion.fails}"
 
