@@ -38,10 +38,8 @@ def test_claim_and_control_can_be_asked(claim):
 @every_claim
 def test_planted_values_flip_the_verdict(claim):
     criterion = read_criterion(claim["criterion"])
-    holds, fails = (
-        verdict(values, values, criterion)
-        for values in (planted(bound, criterion) for bound in (criterion.holds, criterion.fails))
-    )
+    up, down = (planted(bound, criterion) for bound in (criterion.holds, criterion.fails))
+    holds, fails = verdict(up, up, criterion), verdict(down, down, criterion)
     assert (holds.verdict, fails.verdict) == ("holds", "fails")
-    assert with_control(holds, fails).verdict == "holds"
-    assert with_control(holds, holds).verdict == "inconclusive"
+    assert with_control(holds, fails, down.values(), criterion).verdict == "holds"
+    assert with_control(holds, holds, up.values(), criterion).verdict == "inconclusive"

@@ -200,12 +200,23 @@ def test_where_all_agree_the_ends_of_the_values_give_an_interval(n):
 
 
 def test_a_control_that_holds_voids_the_claim():
-    holds, fails = verdict([0.1, 0.11, 0.12]), verdict([0.9, 0.91, 0.92])
-    assert with_control(holds, fails) == holds
-    void = with_control(holds, holds)
+    low, high = [0.1, 0.11, 0.12], [0.9, 0.91, 0.92]
+    holds, fails = verdict(low), verdict(high)
+    assert with_control(holds, fails, high, BELOW) == holds
+    void = with_control(holds, holds, low, BELOW)
     assert (void.verdict, void.reason) == ("inconclusive", "the control holds as well")
     assert void.estimate == holds.estimate
-    assert with_control(fails, holds) == fails
+    assert with_control(fails, holds, low, BELOW) == fails
+
+
+@pytest.mark.parametrize("values", [[0.1] * 5, [0.0, 0.29, 0.0, 0.29, 0.1], [0.1, None, 0.2]])
+def test_a_control_whose_seeds_all_say_so_voids_the_claim_even_if_it_is_undecided(values):
+    holds, control = verdict([0.1, 0.11, 0.12]), verdict(values)
+    assert control.verdict == "inconclusive"
+    void = with_control(holds, control, values, BELOW)
+    assert void.verdict == "inconclusive" and "seeds of the control lie below 0.3 as well" in void.reason
+    assert with_control(holds, control, [*values, 0.3], BELOW) == holds
+    assert with_control(holds, verdict([None] * 3), [None] * 3, BELOW) == holds
 
 
 def test_holm_by_hand():

@@ -16,7 +16,7 @@ from reinduce import tables
 from reinduce.config.layout import SERIES_TABLES, bound_reads, run_table_files, series_file
 from reinduce.config.specs import ArmSpec, read_spec
 from reinduce.judge import evidence
-from reinduce.judge.statistics import Bound, fewest_that_agree, read_criterion, verdict
+from reinduce.judge.statistics import Bound, fewest_that_agree, read_criterion, verdict, with_control
 
 TRIALS = 600
 DRAWN = 6
@@ -156,13 +156,14 @@ class Planter:
         return united.filter(pc.less(united["seed"], self.seeds))
 
     def _says(self, planted: Mapping[str, pa.Table], bound: Bound) -> bool:
-        def judged(bindings: Mapping) -> str:
+        def asked(bindings: Mapping) -> dict[int, float | None]:
             values = self.asked(planted, bindings)
-            every = {seed: values.get(seed % DRAWN) for seed in range(self.seeds)}
-            return verdict(every, every, self.criterion).verdict
+            return {seed: values.get(seed % DRAWN) for seed in range(self.seeds)}
 
-        own, other = judged(self.own), judged(self.other)
-        return (own, other == "holds") == ("holds", False) if bound == self.criterion.holds else own == "fails"
+        own, other = asked(self.own), asked(self.other)
+        judged, control = (verdict(values, values, self.criterion) for values in (own, other))
+        wanted = "holds" if bound == self.criterion.holds else "fails"
+        return with_control(judged, control, other.values(), self.criterion).verdict == wanted
 
     def _seed_by_seed(self, bound: Bound, generator: np.random.Generator) -> dict[str, pa.Table] | None:
         """Every seed's rows from another draw, each of which says what is wanted."""

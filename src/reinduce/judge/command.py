@@ -76,7 +76,7 @@ def judge(claim: Mapping, results: Path, chain: Chain | None = None) -> tuple[di
     own = _ask(claim, claim["reads"], claim["with"], criterion, results, chain)
     other_reads, other_with = control.get("reads") or claim["reads"], claim["with"] | control["with"]
     other = _ask(claim, other_reads, other_with, criterion, results, chain)
-    final = statistics.with_control(own["verdict"], other["verdict"])
+    final = statistics.with_control(own["verdict"], other["verdict"], other["values"].values(), criterion)
     judged = {
         **{key: claim[key] for key in ("study", "claim", "scale", "register", "says", "unit", "figure")},
         "scope": claim.get("scope"),

@@ -215,10 +215,17 @@ def _decide(
     return "inconclusive", f"the interval lies neither {criterion.holds} nor {criterion.fails}"
 
 
-def with_control(claim: Verdict, control: Verdict) -> Verdict:
-    """The claim's verdict, void if it holds where it must not."""
-    if claim.verdict == control.verdict == "holds":
+def with_control(claim: Verdict, control: Verdict, values: Iterable[float | None], criterion: Criterion) -> Verdict:
+    """The claim's verdict, void if it holds where it must not; `values`: the control's, a number a seed.
+
+    Or if all the control's seeds lie where the claim would hold: a control need not be certain to cast doubt.
+    """
+    measured = [value for value in values if value is not None]
+    if claim.verdict == "holds" and control.verdict == "holds":
         return dataclasses.replace(claim, verdict="inconclusive", reason="the control holds as well")
+    if claim.verdict == "holds" and measured and all(map(criterion.holds.beyond, measured)):
+        reason = f"all {len(measured)} seeds of the control lie {criterion.holds} as well"
+        return dataclasses.replace(claim, verdict="inconclusive", reason=reason)
     return claim
 
 
