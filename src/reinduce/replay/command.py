@@ -18,6 +18,7 @@ from reinduce.config.resolved import RESOLVED, Resolved, settings
 from reinduce.replay import inventory
 from reinduce.replay.compare import Comparison, Turn, check_scales, compared
 from reinduce.replay.told import told
+from reinduce.trace import sources
 from reinduce.trace.chain import Chain, config_options
 from reinduce.trace.files import write_text
 
@@ -26,8 +27,6 @@ log = logging.getLogger(__name__)
 REFERENCE = Path("results/reference")
 STATUS = 4
 """Exit status of a comparison in which something came out differently."""
-PARTS = ("Snakefile", "config.yaml", "envs", "slurm", "src", "workflow")
-"""What a folder needs to run in: all but results and the environment."""
 NEVER_USED = range(1000, 1_000_000)
 """From where the first of fresh seeds is drawn; studies start at 0, their calibrations stayed below 1000."""
 
@@ -98,7 +97,7 @@ def run_reference(args: argparse.Namespace) -> None:
 def place(folder: Path, root: Path = Path()) -> None:
     """Make a folder to run in: the project's own files, without results. Raises ValueError if another use is seen."""
     folder.mkdir(parents=True, exist_ok=True)
-    for part in PARTS:
+    for part in sources.PARTS:
         link, source = folder / part, (root / part).resolve()
         if link.is_symlink() and link.resolve() == source:
             continue

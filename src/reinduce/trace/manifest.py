@@ -51,7 +51,7 @@ def write_manifest(made: Made, module: str, started: float, rule: Sequence[str] 
         "module": module,
         "source_digest": sources.digest(module),
         "commit": _git(root, "rev-parse", "HEAD"),
-        "clean_tree": _git(root, "status", "--porcelain") == "",
+        "clean_tree": clean_tree(root),
         "lock_digest": _digest(root / "envs" / "lock.txt"),
         "python": platform.python_version(),
         "libraries": _versions(),
@@ -106,6 +106,11 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def clean_tree(root: Path) -> bool:
+    """Whether all that results are made from is as it was committed; not so where nothing is known of it."""
+    return _git(root, "status", "--porcelain", "--", *sources.PARTS) == ""
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
+PARTS = ("Snakefile", "config.yaml", "envs", "slurm", "src", "workflow")
+"""What all results are made from, below the project's folder."""
 
 
 @cache
