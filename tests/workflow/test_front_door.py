@@ -77,6 +77,24 @@ def test_broken_yaml_is_named_with_its_line(fresh):
     assert "config.yaml: line 3: expected ',' or ']'" in done.stdout
 
 
+def test_ones_own_text_is_read_again_when_a_file_of_it_changes_or_joins(fresh):
+    folder = fresh.root / "mine"
+    folder.mkdir()
+    for part in range(4):
+        words = (f"word{(part + 7 * n * n) % 97}" for n in range(3000))
+        (folder / f"{part}.txt").write_text(" ".join(words))
+    asked = ["results/own/data/source_text/train.bin", "--config", "scale=smoke", "results=results/own"]
+    asked.append("tasks={source_text: {source: folder, path: mine}}")
+    fresh.snakemake("--cores", "1", *asked)
+    assert fresh.planned(*asked) == {}
+    (folder / "0.txt").write_text("Now it is something else. " * 3000)
+    assert fresh.planned(*asked) == {"data_source_text": 1}
+    fresh.snakemake("--cores", "1", *asked)
+    assert fresh.planned(*asked) == {}
+    (folder / "new.txt").write_text("One more text. " * 3000)
+    assert fresh.planned(*asked) == {"data_source_text": 1}
+
+
 def test_results_that_cannot_be_written_are_said_before_anything_is_made(fresh):
     done = fresh.tried("-n", "--config", "scale=smoke", "results=/proc/here")
     assert done.returncode != 0 and "Traceback" not in done.stdout

@@ -128,7 +128,7 @@ def test_on_fresh_seeds_enough_verdicts_stay_and_those_that_turned_are_explained
     assert all(there[name][key] == value for name, verdict in told.items() for key, value in verdict["there"].items())
     turns = [Turn(name, verdict["here"], verdict["there"], verdict["result"]) for name, verdict in told.items()]
     kept, decided = stability(turns)
-    assert kept >= STABLE * decided > 60
+    assert decided > 50 and kept >= STABLE * decided
     for turn in turns:
         study, claim = turn.claim.split(".")
         readme = (root / "workflow/studies" / study / "README.md").read_text()

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import re
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
@@ -157,6 +158,17 @@ class TestWhatReruns:
             planned = smoke.planned(*SMOKE)
         assert rules(planned, "train") and rules(planned, "score")
         assert not rules(planned, "data")
+
+    def test_data_of_packages_when_one_has_another_version_and_not_when_the_lock_pins_something_else(self, smoke):
+        with edited(smoke.root / "envs/lock.txt", "something-else==1.0\n"):
+            assert smoke.planned(*SMOKE) == {}
+        newer = smoke.root / "src/networkx-99.dist-info"
+        newer.mkdir()
+        (newer / "METADATA").write_text("Metadata-Version: 2.1\nName: networkx\nVersion: 99\n")
+        planned = smoke.planned(*SMOKE)
+        shutil.rmtree(newer)
+        assert rules(planned, "data") == {"data_source_text"}
+        assert smoke.planned(*SMOKE) == {}
 
     def test_one_file_and_what_follows_when_a_score_is_missing(self, smoke):
         path = smoke.root / "results/smoke/olsson2022/attn2/seed1/score/step00000010.parquet"

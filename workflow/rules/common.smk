@@ -6,6 +6,7 @@ each command is asked for. Paths come from `reinduce.config.layout`, resources f
 """
 
 import re
+from importlib import metadata
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -17,6 +18,7 @@ from reinduce.config.tree import NAME, STUDY
 from reinduce.config.validate import ConfigError
 from reinduce.front_door import resolve
 from reinduce.orphans import QueueError, end_orphans
+from reinduce.task.specs import own_files
 from reinduce.trace.sources import closure
 
 try:
@@ -67,10 +69,11 @@ def data_files(task):
     return layout.data_files(R, task, resolved.tasks[task]["task"])
 
 
-def made_from(task):
-    """What a task is made from beside its specification: the lock, which pins packages, or the user's own file."""
+def text_versions(task):
+    """Installed versions of the packages whose files are a task's text, and of what cuts it: others give another text."""
     spec = resolved.tasks[task]["spec"]
-    return "envs/lock.txt" if spec.get("source") == "packages" else spec.get("path") or []
+    named = ["tokenizers", *spec["packages"]] if spec.get("source") == "packages" else []
+    return {name: metadata.version(name) for name in named if list(metadata.Distribution.discover(name=name))}
 
 
 def needs(megabytes, minutes):

@@ -15,7 +15,7 @@ for task in resolved.tasks:
             rule_name("data", task)
         input:
             task=f"{R}/data/{task}/task.json",
-            own=made_from(task),
+            own=own_files(resolved.tasks[task]["spec"]),
             sources=sources("data"),
         output:
             data_files(task),
@@ -31,6 +31,8 @@ for task in resolved.tasks:
         params:
             rule=rule_name("data", task),
             out=subpath(output[0], parent=True),
+            # Named for the trigger alone: a package of another version makes the data again.
+            versions=text_versions(task),
         message:
             f"data: {task}"
         shell:

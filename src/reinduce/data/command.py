@@ -5,7 +5,8 @@ import dataclasses
 from pathlib import Path
 
 from reinduce.data import exemplars, phrases, source_text, suite, synonyms, topics
-from reinduce.task import Task, read_task
+from reinduce.task import read_task
+from reinduce.task.specs import own_files
 from reinduce.trace.files import write_text
 from reinduce.trace.manifest import Made
 
@@ -35,16 +36,7 @@ def run_data(args: argparse.Namespace) -> Made:
     write_text(args.out / "task.json", args.task.read_text())
     return Made(
         manifest=args.out / "manifest.json",
-        inputs=[args.task, *own_files(task)],
+        inputs=[args.task, *own_files(dataclasses.asdict(task.spec))],
         outputs=files,
         details={"task": task.name, "evaluation": dataclasses.asdict(task.evaluation), **facts},
     )
-
-
-def own_files(task: Task) -> list[Path]:
-    """The user's own text or vectors that a task is made from."""
-    named = getattr(task.spec, "path", "")
-    if not named:
-        return []
-    path = Path(named)
-    return sorted(file for file in path.glob(task.spec.glob) if file.is_file()) if path.is_dir() else [path]

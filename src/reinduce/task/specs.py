@@ -7,7 +7,9 @@ the rest takes altogether.
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reinduce.config.specs import STRICT, require
@@ -17,6 +19,14 @@ if TYPE_CHECKING:
 
 EXEMPLAR_SOURCES = ("latent", "file")
 TEXT_SOURCES = ("packages", "folder", "parquet")
+
+
+def own_files(spec: Mapping) -> list[Path]:
+    """The user's own text or vectors that a task is made from: a folder's files, or the one that is named, or none."""
+    if not spec.get("path"):
+        return []
+    path = Path(spec["path"])
+    return sorted(file for file in path.glob(spec["glob"]) if file.is_file()) if path.is_dir() else [path]
 
 
 @dataclass(frozen=True, kw_only=True)
