@@ -13,12 +13,17 @@ from reinduce.model.transformer import Transformer
 torch.set_num_threads(1)
 
 
+# Before xdist reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """What shares the run of the whole workflow shares a worker, and begins first; else a worker takes whole files."""
+    """Workers take whole files: first the one that makes the whole workflow run, last those with a copy of that run."""
+    turns = dict.fromkeys((item.path for item in items), 1)
     for item in items:
-        group = "whole run" if "smoke" in getattr(item, "fixturenames", ()) else item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: "smoke" not in getattr(item, "fixturenames", ()))
+        needed = getattr(item, "fixturenames", ())
+        if "whole_run" in needed:
+            turns[item.path] = 2 if "smoke" in needed else 0
+        item.add_marker(pytest.mark.xdist_group(item.path.as_posix()))
+    items.sort(key=lambda item: turns[item.path])
 
 
 def pytest_terminal_summary(terminalreporter):

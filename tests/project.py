@@ -10,15 +10,16 @@ from typing import IO
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "config.yaml", "pyproject.toml", "envs", "slurm", "src", "workflow")
+RESULTS = "results"
 
 
 class Project:
     """A copy of the project, whose sources may be edited and whose jobs run the copy's code."""
 
     def __init__(self, root: Path, environment: dict[str, str] | None = None):
-        """`environment`: what its runs get; that of the tests if left out."""
+        """`root`: where it is or is to be; `environment`: what its runs get, that of the tests if left out."""
         self.root, self.given = root, os.environ if environment is None else environment
-        for part in PARTS:
+        for part in PARTS if not (root / "src").exists() else ():
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
             copy(ROOT / part, root / part)
 

@@ -1,15 +1,42 @@
-"""One real run of the whole workflow at smoke scale, in a copy of the project."""
+"""One real run of the whole workflow at smoke scale, in a copy of the project, for all workers together."""
+
+import os
+import shutil
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from tests.project import Project
+from tests.project import RESULTS, Project
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory) -> Project:
-    """The project after a whole run at smoke scale. Tests that edit it put things back."""
+def shared(tmp_path_factory) -> Path:
+    """A folder that all workers have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def whole_run(shared) -> Project:
+    """The project where the whole workflow ran at smoke scale: there alone Snakemake knows what it made.
+
+    Made by the worker that needs it first. For one file of tests, which edits it and puts things back.
+    """
+    with FileLock(shared / "whole-run.lock"):
+        (shared / "whole-run").mkdir(exist_ok=True)
+        project = Project(shared / "whole-run")
+        if not (shared / "untouched").exists():
+            project.snakemake("--cores", "2", "--config", "scale=smoke")
+            shutil.copytree(project.root / RESULTS, shared / "untouched")
+    return project
+
+
+@pytest.fixture(scope="module")
+def smoke(whole_run, shared, tmp_path_factory) -> Project:
+    """A copy of the project and all that the whole run made, for each file of tests to do with as it likes."""
     project = Project(tmp_path_factory.mktemp("smoke"))
-    project.snakemake("--cores", "2", "--config", "scale=smoke")
+    shutil.copytree(shared / "untouched", project.root / RESULTS)
     return project
 
 

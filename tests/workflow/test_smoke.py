@@ -34,19 +34,19 @@ def edited(path, text: str):
 
 
 class TestWhatIsThere:
-    def test_every_claim_has_a_row_with_all_columns(self, smoke):
-        rows = pq.read_table(smoke.root / "results/smoke/ledger.parquet").to_pylist()
+    def test_every_claim_has_a_row_with_all_columns(self, whole_run):
+        rows = pq.read_table(whole_run.root / "results/smoke/ledger.parquet").to_pylist()
         for study in ("olsson2022", "review2026", "singh2024"):
-            claims = yaml.safe_load((smoke.root / f"workflow/studies/{study}/claims.yaml").read_text())
+            claims = yaml.safe_load((whole_run.root / f"workflow/studies/{study}/claims.yaml").read_text())
             assert {row["claim"] for row in rows if row["study"] == study} == {claim["id"] for claim in claims}
         assert all(row["verdict"] in ("holds", "fails", "inconclusive") for row in rows)
         assert all(row["scale"] == "smoke" and row["criterion"] and row["control_verdict"] for row in rows)
-        told = json.loads((smoke.root / "results/smoke/ledger.json").read_text())
+        told = json.loads((whole_run.root / "results/smoke/ledger.json").read_text())
         assert told["n_claims"] == len(rows)
 
-    def test_a_graft_is_what_another_seed_ended_with(self, smoke):
+    def test_a_graft_is_what_another_seed_ended_with(self, whole_run):
         """The first layer of `graft-other`, seed 0, at every checkpoint is that of seed 1 at the end."""
-        folder = smoke.root / "results/smoke/singh2024"
+        folder = whole_run.root / "results/smoke/singh2024"
         donor = load_checkpoint(max((folder / "one-head/seed1/train/checkpoints").iterdir())).model.blocks[0].attn
         for path in (folder / "graft-other/seed0/train/checkpoints").iterdir():
             found = load_checkpoint(path).model.blocks[0].attn
@@ -54,19 +54,19 @@ class TestWhatIsThere:
         manifest = json.loads((folder / "graft-other/seed0/train/manifest.json").read_text())
         assert any("one-head/seed1/" in path for path in manifest["inputs"])
 
-    def test_a_studys_own_variant_of_a_task_has_its_own_data(self, smoke):
-        folder = smoke.root / "results/smoke/data"
+    def test_a_studys_own_variant_of_a_task_has_its_own_data(self, whole_run):
+        folder = whole_run.root / "results/smoke/data"
         told = json.loads((folder / "singh2024.labels15/task.json").read_text())
         assert told["task"] == "exemplars" and told["spec"]["vocabulary"] == 15
         tokens = read_examples(folder / "singh2024.labels15/trained.parquet")
         assert tokens[:, [1, 3]].unique().numel() > 10
 
-    def test_two_seeds_decide_nothing(self, smoke):
+    def test_two_seeds_decide_nothing(self, whole_run):
         """Thirty steps and two seeds cannot support a claim, and the judge says so."""
-        rows = pq.read_table(smoke.root / "results/smoke/ledger.parquet").to_pylist()
+        rows = pq.read_table(whole_run.root / "results/smoke/ledger.parquet").to_pylist()
         assert {row["verdict"] for row in rows} == {"inconclusive"}
 
-    def test_every_table_has_its_declared_schema(self, smoke):
+    def test_every_table_has_its_declared_schema(self, whole_run):
         found = 0
         for pattern, table in {
             "*/seed*/train/run": "runs",
@@ -78,51 +78,53 @@ class TestWhatIsThere:
             "*/seed*/ablate/ablations": "ablations",
             "*/seed*/attribute/attributions": "attributions",
         }.items():
-            files = list((smoke.root / "results/smoke/olsson2022").glob(f"{pattern}.parquet"))
+            files = list((whole_run.root / "results/smoke/olsson2022").glob(f"{pattern}.parquet"))
             assert files, pattern
             for path in files:
                 assert pq.read_schema(path).equals(tables.schema(table)), path
             found += len(files)
         assert found > 100
 
-    def test_each_checkpoint_has_scores_of_every_head(self, smoke):
-        for run in (smoke.root / "results/smoke/olsson2022").glob("*/seed*"):
+    def test_each_checkpoint_has_scores_of_every_head(self, whole_run):
+        for run in (whole_run.root / "results/smoke/olsson2022").glob("*/seed*"):
             checkpoints = {path.stem for path in (run / "train/checkpoints").iterdir()}
             scored = {path.stem for path in (run / "score").glob("step*.parquet")}
             assert checkpoints == scored != set()
-        spec = json.loads((smoke.root / "results/smoke/olsson2022/attn3/train.json").read_text())["model"]
-        rows = pq.read_table(smoke.root / "results/smoke/olsson2022/attn3/seed0/score/step00000030.parquet").to_pylist()
+        spec = json.loads((whole_run.root / "results/smoke/olsson2022/attn3/train.json").read_text())["model"]
+        rows = pq.read_table(
+            whole_run.root / "results/smoke/olsson2022/attn3/seed0/score/step00000030.parquet"
+        ).to_pylist()
         for metric in ("prefix_matching", "copying", "previous_token", "ov_eigenvalues", "qk_trace"):
             heads = {(row["layer"], row["head"]) for row in rows if row["metric"] == metric}
             assert len(heads) == spec["layers"] * spec["heads"]
         unscored = {row["layer"] for row in rows if row["metric"] == "qk_trace" and row["value"] is None}
         assert unscored == {0}
 
-    def test_manifests_tell_the_hashes_of_what_lies_there(self, smoke):
-        paths = sorted((smoke.root / "results/smoke").rglob("*manifest.json"))
+    def test_manifests_tell_the_hashes_of_what_lies_there(self, whole_run):
+        paths = sorted((whole_run.root / "results/smoke").rglob("*manifest.json"))
         assert len(paths) > 100
         for path in paths[::7]:
             manifest = json.loads(path.read_text())
             assert manifest["command"].startswith("reinduce ")
             assert manifest["outputs"]
             for name, facts in manifest["outputs"].items():
-                content = (smoke.root / name).read_bytes()
+                content = (whole_run.root / name).read_bytes()
                 assert hashlib.sha256(content).hexdigest() == facts["sha256"], name
 
-    def test_text_is_traced_to_packages_and_versions(self, smoke):
-        manifest = json.loads((smoke.root / "results/smoke/data/source_text/manifest.json").read_text())
+    def test_text_is_traced_to_packages_and_versions(self, whole_run):
+        manifest = json.loads((whole_run.root / "results/smoke/data/source_text/manifest.json").read_text())
         assert manifest["details"]["packages"].keys() == {"networkx"}
         assert len(manifest["details"]["digest"]) >= 16
 
-    def test_no_two_seeds_see_the_same_data(self, smoke):
+    def test_no_two_seeds_see_the_same_data(self, whole_run):
         logs = [
-            pq.read_table(smoke.root / f"results/smoke/olsson2022/attn2/seed{seed}/train/train_log.parquet")
+            pq.read_table(whole_run.root / f"results/smoke/olsson2022/attn2/seed{seed}/train/train_log.parquet")
             for seed in (0, 1)
         ]
         assert logs[0]["loss"] != logs[1]["loss"]
 
-    def test_the_front_page_links_to_what_exists(self, smoke):
-        folder = smoke.root / "results/smoke"
+    def test_the_front_page_links_to_what_exists(self, whole_run):
+        folder = whole_run.root / "results/smoke"
         page = (folder / "index.html").read_text()
         local = {link for link in re.findall(r'href="([^"#]+)"', page) if "://" not in link}
         assert len(local) > 30
@@ -130,72 +132,72 @@ class TestWhatIsThere:
 
 
 class TestWhatReruns:
-    def test_nothing_when_nothing_changed(self, smoke):
-        assert smoke.planned(*SMOKE) == {}
+    def test_nothing_when_nothing_changed(self, whole_run):
+        assert whole_run.planned(*SMOKE) == {}
 
-    def test_nothing_when_a_source_was_only_touched(self, smoke):
-        (smoke.root / "src/reinduce/score/heads.py").touch()
-        assert smoke.planned(*SMOKE) == {}
+    def test_nothing_when_a_source_was_only_touched(self, whole_run):
+        (whole_run.root / "src/reinduce/score/heads.py").touch()
+        assert whole_run.planned(*SMOKE) == {}
 
-    def test_figures_alone_when_a_plot_changed(self, smoke):
-        with edited(smoke.root / "src/reinduce/report/plots.py", "\n# changed\n"):
-            planned = smoke.planned(*SMOKE)
+    def test_figures_alone_when_a_plot_changed(self, whole_run):
+        with edited(whole_run.root / "src/reinduce/report/plots.py", "\n# changed\n"):
+            planned = whole_run.planned(*SMOKE)
         assert rules(planned, "figure")
         assert rules(planned, "figure", "index") == set(planned)
 
-    def test_one_figure_when_its_notebook_changed(self, smoke):
-        with edited(smoke.root / "workflow/studies/olsson2022/ablation.py", "\n# changed\n"):
-            assert smoke.planned(*SMOKE) == {"figure_olsson2022_ablation": 1, "index": 1}
+    def test_one_figure_when_its_notebook_changed(self, whole_run):
+        with edited(whole_run.root / "workflow/studies/olsson2022/ablation.py", "\n# changed\n"):
+            assert whole_run.planned(*SMOKE) == {"figure_olsson2022_ablation": 1, "index": 1}
 
-    def test_scores_and_what_follows_but_no_training_when_a_measure_changed(self, smoke):
-        with edited(smoke.root / "src/reinduce/score/heads.py", "\n# changed\n"):
-            planned = smoke.planned(*SMOKE)
+    def test_scores_and_what_follows_but_no_training_when_a_measure_changed(self, whole_run):
+        with edited(whole_run.root / "src/reinduce/score/heads.py", "\n# changed\n"):
+            planned = whole_run.planned(*SMOKE)
         assert rules(planned, "score") and rules(planned, "ablate") and planned["claim"] and rules(planned, "figure")
         assert not rules(planned, "train", "data", "attribute")
 
-    def test_everything_that_runs_a_model_when_the_model_changed(self, smoke):
-        with edited(smoke.root / "src/reinduce/model/transformer.py", "\n# changed\n"):
-            planned = smoke.planned(*SMOKE)
+    def test_everything_that_runs_a_model_when_the_model_changed(self, whole_run):
+        with edited(whole_run.root / "src/reinduce/model/transformer.py", "\n# changed\n"):
+            planned = whole_run.planned(*SMOKE)
         assert rules(planned, "train") and rules(planned, "score")
         assert not rules(planned, "data")
 
-    def test_data_of_packages_when_one_has_another_version_and_not_when_the_lock_pins_something_else(self, smoke):
-        with edited(smoke.root / "envs/lock.txt", "something-else==1.0\n"):
-            assert smoke.planned(*SMOKE) == {}
-        newer = smoke.root / "src/networkx-99.dist-info"
+    def test_data_of_packages_when_one_has_another_version_and_not_when_the_lock_pins_something_else(self, whole_run):
+        with edited(whole_run.root / "envs/lock.txt", "something-else==1.0\n"):
+            assert whole_run.planned(*SMOKE) == {}
+        newer = whole_run.root / "src/networkx-99.dist-info"
         newer.mkdir()
         (newer / "METADATA").write_text("Metadata-Version: 2.1\nName: networkx\nVersion: 99\n")
-        planned = smoke.planned(*SMOKE)
+        planned = whole_run.planned(*SMOKE)
         shutil.rmtree(newer)
         assert rules(planned, "data") == {"data_source_text"}
-        assert smoke.planned(*SMOKE) == {}
+        assert whole_run.planned(*SMOKE) == {}
 
-    def test_one_file_and_what_follows_when_a_score_is_missing(self, smoke):
-        path = smoke.root / "results/smoke/olsson2022/attn2/seed1/score/step00000010.parquet"
+    def test_one_file_and_what_follows_when_a_score_is_missing(self, whole_run):
+        path = whole_run.root / "results/smoke/olsson2022/attn2/seed1/score/step00000010.parquet"
         content = path.read_bytes()
         path.unlink()
-        planned = smoke.planned(*SMOKE)
+        planned = whole_run.planned(*SMOKE)
         assert rules(planned, "score") == {"score_olsson2022_short1"} and planned["score_olsson2022_short1"] == 1
         assert not rules(planned, "train", "data", "attribute")
-        smoke.snakemake("--cores", "1", path.relative_to(smoke.root).as_posix(), *SMOKE)
+        whole_run.snakemake("--cores", "1", path.relative_to(whole_run.root).as_posix(), *SMOKE)
         assert path.read_bytes() == content
-        smoke.snakemake("--cores", "2", *SMOKE)
+        whole_run.snakemake("--cores", "2", *SMOKE)
 
-    def test_its_batch_alone_when_an_arms_configuration_changed(self, smoke):
+    def test_its_batch_alone_when_an_arms_configuration_changed(self, whole_run):
         changed = "\noverrides: {olsson2022: {attn3: {train: {learning_rate: 1e-2}}}}\n"
-        config = smoke.root / "config.yaml"
+        config = whole_run.root / "config.yaml"
         before = config.read_text()
         config.write_text(before.replace("overrides: {}", "") + changed)
-        planned = smoke.planned(*SMOKE)
+        planned = whole_run.planned(*SMOKE)
         config.write_text(before)
-        smoke.planned(*SMOKE)
+        whole_run.planned(*SMOKE)
         assert rules(planned, "train") == {"train_olsson2022_short1"}
 
     @pytest.mark.parametrize("figure", ["head-anatomy"])
-    def test_a_figure_made_again_is_the_same_bytes(self, smoke, figure):
-        paths = [smoke.root / f"results/smoke/figures/olsson2022.{figure}.{ending}" for ending in ("ipynb", "html")]
+    def test_a_figure_made_again_is_the_same_bytes(self, whole_run, figure):
+        paths = [whole_run.root / f"results/smoke/figures/olsson2022.{figure}.{ending}" for ending in ("ipynb", "html")]
         before = [path.read_bytes() for path in paths]
         for path in paths:
             path.unlink()
-        smoke.snakemake("--cores", "1", *(path.relative_to(smoke.root).as_posix() for path in paths), *SMOKE)
+        whole_run.snakemake("--cores", "1", *(path.relative_to(whole_run.root).as_posix() for path in paths), *SMOKE)
         assert [path.read_bytes() for path in paths] == before

@@ -156,7 +156,7 @@ def verdict(values: Mapping[int, float | None], seeds: Iterable[int], criterion:
     if criterion.statistic == "share" and not set(measured) <= {0, 1}:
         raise ValueError("criterion: a share is of seeds that say 0 or 1; for other values take mean or median")
     low, high = criterion.between or (-math.inf, math.inf)
-    if not all(low <= value <= high or math.isclose(value, low) or math.isclose(value, high) for value in measured):
+    if not all(low - ALIKE <= value <= high + ALIKE for value in measured):
         raise ValueError(f"criterion: values are to lie between {low:g} and {high:g}, but seeds give {measured}")
     summary = statistics.median if criterion.statistic == "median" else statistics.fmean
     spans = interval(measured, criterion.statistic, criterion.between)
