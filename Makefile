@@ -38,7 +38,7 @@ smoke: env  ## every rule at smoke scale, into results/smoke (minutes)
 	@$(BIN)/reinduce show --results results/smoke
 
 test: env  ## the whole test suite, the smoke-scale workflow included
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not slurm"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slurm"
 
 test-slurm: env  ## the same workflow and its accidents on a SLURM cluster of this machine's own (needs SLURM installed)
 	$(BIN)/python -m pytest -n 3 --dist loadfile tests/slurm

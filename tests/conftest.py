@@ -13,16 +13,13 @@ from reinduce.model.transformer import Transformer
 torch.set_num_threads(1)
 
 
-# Before xdist reads the groups.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Workers take whole files: first the one that makes the whole workflow run, last those with a copy of that run."""
+    """First the file that makes the whole workflow run, last those with a copy of that run: workers take whole files."""
     turns = dict.fromkeys((item.path for item in items), 1)
     for item in items:
         needed = getattr(item, "fixturenames", ())
         if "whole_run" in needed:
             turns[item.path] = 2 if "smoke" in needed else 0
-        item.add_marker(pytest.mark.xdist_group(item.path.as_posix()))
     items.sort(key=lambda item: turns[item.path])
 
 
