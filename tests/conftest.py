@@ -14,7 +14,7 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items):
-    """First the file that makes the whole workflow run, last those with a copy of that run: workers take whole files."""
+    """First the file that makes the whole workflow run, last those with a copy of it: workers take whole files."""
     turns = dict.fromkeys((item.path for item in items), 1)
     for item in items:
         needed = getattr(item, "fixturenames", ())
