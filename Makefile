@@ -27,7 +27,7 @@ env: .venv/complete  ## build .venv from envs/lock.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-reproduce: env  ## everything at the configured scale, then the ledger (about fifty minutes on two cores)
+reproduce: env  ## everything at the configured scale, then the ledger (about an hour on two cores)
 	@$(BIN)/reinduce check
 	$(SNAKEMAKE)
 	@$(BIN)/reinduce show
