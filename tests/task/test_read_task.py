@@ -1,11 +1,13 @@
 """A task.json is read whole or refused with one sentence."""
 
 import copy
+import dataclasses
 import json
 
 import pytest
 
 from reinduce.task import TASKS, exemplars, phrases, read_task, source_text, suite, synonyms, topics
+from reinduce.task.specs import own_files
 
 VALUES = {
     "task": "phrases",
@@ -88,3 +90,18 @@ def test_missing_and_broken_files_are_named(tmp_path):
     path.write_text('{"task": ')
     with pytest.raises(ValueError, match="task.json: Expecting value"):
         read_task(path)
+
+
+def test_ones_own_files_are_those_that_a_task_is_made_from(tmp_path):
+    for name in ("b.txt", "deep/a.txt", "c.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("text")
+    folder = source_text.SourceTextSpec(context=8, source="folder", path=str(tmp_path))
+    assert own_files(dataclasses.asdict(folder)) == [tmp_path / "b.txt", tmp_path / "deep/a.txt"]
+    one = source_text.SourceTextSpec(context=8, source="parquet", path="texts.parquet")
+    assert [path.as_posix() for path in own_files(dataclasses.asdict(one))] == ["texts.parquet"]
+    # That a folder holds no vectors is said by who reads them.
+    vectors = exemplars.Spec(source="file", path=str(tmp_path))
+    assert own_files(dataclasses.asdict(vectors)) == [tmp_path]
+    assert own_files(dataclasses.asdict(exemplars.Spec())) == []
+    assert own_files(dataclasses.asdict(phrases.Spec(vocabulary=32, context=8))) == []

@@ -26,7 +26,9 @@ def own_files(spec: Mapping) -> list[Path]:
     if not spec.get("path"):
         return []
     path = Path(spec["path"])
-    return sorted(file for file in path.glob(spec["glob"]) if file.is_file()) if path.is_dir() else [path]
+    if path.is_dir() and spec["source"] == "folder":
+        return sorted(file for file in path.glob(spec["glob"]) if file.is_file())
+    return [path]
 
 
 @dataclass(frozen=True, kw_only=True)
