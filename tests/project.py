@@ -10,7 +10,6 @@ from typing import IO
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "config.yaml", "pyproject.toml", "envs", "slurm", "src", "workflow")
-RESULTS = "results"
 
 
 class Project:

@@ -138,6 +138,23 @@ def test_so_too_for_means_of_few_levels(n, levels, mean, between):
         assert np.mean(held) <= 0.05
 
 
+@pytest.mark.parametrize(
+    ("draw", "mean", "limit"),
+    [
+        (lambda g: g.binomial(8, 0.9, 5) / 8, 0.9, 0.08),
+        (lambda g: g.binomial(1, 0.9, 40), 0.9, 0.11),
+        (lambda g: -g.exponential(1, 5), -1, 0.13),
+    ],
+    ids=["so many of eight heads", "zeros and ones that are averaged", "a long tail"],
+)
+def test_skewed_values_hold_more_often_than_that_and_how_often_is_known(draw, mean, limit):
+    """What Student's interval cannot do, as README says: these lie above five in a hundred, and not far."""
+    generator = np.random.default_rng(9)
+    criterion = Criterion("mean", Bound("above", mean), Bound("below", mean - 9))
+    held = [verdict(draw(generator).tolist(), criterion).verdict == "holds" for _ in range(4000)]
+    assert 0.05 < np.mean(held) < limit
+
+
 @pytest.mark.parametrize("n", [8, 15, 40])
 def test_so_too_for_medians_of_any_shape(n):
     generator = np.random.default_rng(5)

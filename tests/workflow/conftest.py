@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.project import RESULTS, Project
+from tests.project import Project
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def whole_run(shared) -> Project:
         project = Project(shared / "whole-run")
         if not (shared / "untouched").exists():
             project.snakemake("--cores", "2", "--config", "scale=smoke")
-            shutil.copytree(project.root / RESULTS, shared / "untouched")
+            shutil.copytree(project.root / "results", shared / "untouched")
     return project
 
 
@@ -36,7 +36,7 @@ def whole_run(shared) -> Project:
 def smoke(whole_run, shared, tmp_path_factory) -> Project:
     """A copy of the project and all that the whole run made, for each file of tests to do with as it likes."""
     project = Project(tmp_path_factory.mktemp("smoke"))
-    shutil.copytree(shared / "untouched", project.root / RESULTS)
+    shutil.copytree(shared / "untouched", project.root / "results")
     return project
 
 
