@@ -18,7 +18,7 @@ for batch in with_table("ablations"):
             # The last checkpoint's scores say which heads, the trajectories which window.
             scores=files(batch, lambda folder, arm: layout.score_files(folder, arm)[-1:]),
             windows=files(batch, lambda folder, arm: [folder / "score/trajectories.parquet"]),
-            sources=sources("ablate"),
+            sources=sources_for("ablate", batch),
         output:
             files(batch, lambda folder, arm: [folder / "ablate/ablations.parquet"]),
         log:

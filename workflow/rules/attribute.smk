@@ -13,7 +13,7 @@ for batch in with_table("attributions"):
             train=specifications(batch, "train"),
             data=data_of_batch(batch),
             checkpoints=files(batch, layout.checkpoint_files),
-            sources=sources("attribute"),
+            sources=sources_for("attribute", batch),
         output:
             files(batch, lambda folder, arm: [folder / "attribute/attributions.parquet"]),
         log:

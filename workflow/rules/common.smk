@@ -13,12 +13,12 @@ from snakemake.exceptions import WorkflowError
 
 from reinduce.cli import said, sources_of
 from reinduce.config import jobs, layout
+from reinduce.config.arm_contents import modules_of_arm
 from reinduce.config.resolved import write_resolved
 from reinduce.config.tree import NAME, STUDY
 from reinduce.config.validate import ConfigError
 from reinduce.front_door import resolve
 from reinduce.orphans import QueueError, end_orphans
-from reinduce.task.specs import own_files
 from reinduce.trace.sources import closure
 
 try:
@@ -53,10 +53,16 @@ def claim_queue():
         raise WorkflowError(str(error)) from None
 
 
-def sources(command):
+def sources(command, modules=()):
     """Source files whose edit makes a command's results stale; a package's templates are sources too."""
     followed = sources_of(command)
-    return [*closure(followed), *sorted(Path("src", *followed.split("."), "templates").glob("*"))]
+    return [*closure(followed, *modules), *sorted(Path("src", *followed.split("."), "templates").glob("*"))]
+
+
+def sources_for(stage, batch):
+    """The same for a stage's job, with what declares its arms' tasks, metrics and interventions."""
+    modules = [m for run in batch.runs.values() for m in modules_of_arm(stage, run.arm, run.task, run.settings)]
+    return sources(stage, tuple(dict.fromkeys(modules)))
 
 
 def rule_name(stage, name):
@@ -66,13 +72,12 @@ def rule_name(stage, name):
 
 def data_files(task):
     """A task's data, file by file."""
-    return layout.data_files(R, task, resolved.tasks[task]["task"])
+    return layout.data_files(R, task, resolved.tasks[task])
 
 
 def text_versions(task):
     """Installed versions of the packages whose files are a task's text, and of what cuts it: others give another text."""
-    spec = resolved.tasks[task]["spec"]
-    named = ["tokenizers", *spec["packages"]] if spec.get("source") == "packages" else []
+    named = resolved.tasks[task].packages()
     return {name: metadata.version(name) for name in named if list(metadata.Distribution.discover(name=name))}
 
 
@@ -83,7 +88,7 @@ def needs(megabytes, minutes):
 
 def with_table(table):
     """The batches of all runs that have such a table."""
-    found = [batch.only(lambda arm: layout.why_without(table, arm) is None) for batch in BATCHES]
+    found = [batch.only(lambda run: run.unavailable_reason(table) is None) for batch in BATCHES]
     return [batch for batch in found if batch is not None]
 
 
@@ -137,6 +142,13 @@ def work(batch, job):
     return of
 
 
+def score_outputs(batch):
+    """All files that scoring a job's runs makes."""
+    runs = [run for run in batch.runs.values() for _ in (run.seeds if batch.whole else [0])]
+    pairs = zip(batch.folders(R), runs)
+    return [file for folder, run in pairs for file in layout.score_outputs(folder, run.arm, run.task)]
+
+
 def every_score():
     """The scores of every checkpoint of every run."""
     runs = [(folder, run) for name, run in resolved.runs.items() for folder in layout.seed_folders(R, name, run.seeds)]
@@ -145,7 +157,7 @@ def every_score():
 
 def folders_on_task(study, task):
     """Seed folders of all runs of a study on a task."""
-    chosen = [(n, run) for n, run in resolved.runs.items() if (run.arm.study, run.arm.task) == (study, task)]
+    chosen = [(n, run) for n, run in resolved.runs.items() if (run.arm.study, run.arm.task_name) == (study, task)]
     return [folder for name, run in chosen for folder in layout.seed_folders(R, name, run.seeds)]
 
 

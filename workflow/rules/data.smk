@@ -2,10 +2,8 @@
 
 Required: results/data/<task>/task.json (written with the configuration); where a task is made
 from the user's own text or vectors, these.
-Output: results/data/<task>/{heldout,repeated,random}.parquet; source_text also
-{tokenizer.json,train.bin,sources.parquet}, synonyms translated.parquet, topics
-contexts.parquet, suite answers.parquet; exemplars instead
-{trained,relabelled,new_classes}.parquet and features.safetensors.
+Output: results/data/<task>/…, the files that the task declares: a Parquet file for each evaluation
+set, and its training text or vectors where it has any.
 """
 
 for task in resolved.tasks:
@@ -15,8 +13,8 @@ for task in resolved.tasks:
             rule_name("data", task)
         input:
             task=f"{R}/data/{task}/task.json",
-            own=own_files(resolved.tasks[task]["spec"]),
-            sources=sources("data"),
+            own=resolved.tasks[task].user_files(),
+            sources=sources("data", (resolved.tasks[task].module,)),
         output:
             data_files(task),
         log:

@@ -11,13 +11,13 @@ for key, figure in FIGURES:
             rule_name("figure", f"{key}.{figure}")
         input:
             drawn=layout.drawn_files(R, figure_tables(key, figure), figure_runs(key, figure)),
-            notebook=f"workflow/studies/{key}/{figure}.py",
+            notebook=f"{resolved.folders[key]}/figures/{figure}.py",
             sources=sources("figure"),
         output:
             notebook=f"{R}/figures/{key}.{figure}.ipynb",
             page=report(
                 f"{R}/figures/{key}.{figure}.html",
-                caption=f"../studies/{key}/{figure}.rst",
+                caption=str(Path(resolved.folders[key], "figures", f"{figure}.rst").resolve()),
                 category=resolved.studies[key].figures[figure].category,
                 labels={"study": key, "figure": resolved.studies[key].figures[figure].title},
             ),

@@ -15,9 +15,9 @@ for batch in BATCHES:
             train=specifications(batch, "train"),
             data=data_of_batch(batch),
             checkpoints=files(batch, layout.checkpoint_files),
-            sources=sources("score"),
+            sources=sources_for("score", batch),
         output:
-            files(batch, layout.score_outputs),
+            score_outputs(batch),
         log:
             f"{R}/logs/score/{job_name(batch)}.log",
         benchmark:

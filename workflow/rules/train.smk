@@ -16,7 +16,7 @@ for batch in BATCHES:
             arms=specifications(batch, "train"),
             data=data_of_batch(batch),
             donors=donors(batch),
-            sources=sources("train"),
+            sources=sources_for("train", batch),
         output:
             tables=files(batch, lambda folder, arm: [folder / "train/train_log.parquet", folder / "train/run.parquet"]),
             checkpoints=files(batch, layout.checkpoint_files),

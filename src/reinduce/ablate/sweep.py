@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from reinduce.ablate.choose import Head
+from reinduce.metrics.head_selection import Head
 from reinduce.model.copies import Intact, attended, chunks, copy_losses, with_each_replaced
 from reinduce.model.stand_ins import StandIns
 from reinduce.model.transformer import Transformer

@@ -10,17 +10,19 @@ from torch import Tensor
 
 from reinduce.attribute.direct import direct_logits
 from reinduce.attribute.paths import HeadPath, path_losses
+from reinduce.config.arm_contents import modules_of_arm
 from reinduce.config.specs import ArmSpec, read_spec
+from reinduce.config.task_definition import read_task
+from reinduce.metrics.of_stages import DIRECT_LOGIT, DIRECT_LOGIT_POSITIVE, PATH_LOSS
 from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
 from reinduce.model.stand_ins import stand_ins
 from reinduce.model.transformer import Transformer, token_losses
 from reinduce.tables import write_rows
-from reinduce.task.evaluation import read_examples
+from reinduce.tasks.evaluation_sets import EvaluationSet
 from reinduce.trace.manifest import Made
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
 ROWS = 16
 """Sequences in an ordinary forward pass."""
 
@@ -45,8 +47,8 @@ def attribute_run(args: argparse.Namespace) -> Made:
     if not arm.model.has_heads:
         raise ValueError(f"{args.train}: a {arm.model.mixer} has no heads whose effects could be attributed")
     repeated_file, random_file = args.data / "repeated.parquet", args.data / "random.parquet"
-    repeated = read_examples(repeated_file)
-    period = read_examples(random_file).shape[1] - 1
+    repeated = EvaluationSet(repeated_file).tokens
+    period = EvaluationSet(random_file).tokens.shape[1] - 1
     steps = arm.train.checkpoints.steps(arm.train.steps)
     keys = {"study": arm.study, "arm": arm.arm, "seed": args.seed}
     rows = []
@@ -55,25 +57,27 @@ def attribute_run(args: argparse.Namespace) -> Made:
         here = [*direct_rows(model, repeated, period)]
         if step == steps[-1]:
             here += path_rows(model, repeated, period)
-        facts = keys | {"step": step, "metric_version": VERSION, "n": len(repeated)}
+        facts = keys | {"step": step, "n": len(repeated)}
         rows += (facts | row for row in here)
     log.info("%s/%s/seed%d  %d checkpoints attributed", arm.study, arm.arm, args.seed, len(steps))
     return Made(
         manifest=args.out / "manifest.json",
         inputs=[args.train, repeated_file, random_file, *(checkpoint_path(args.checkpoints, s) for s in steps)],
         outputs=[write_rows("attributions", rows, args.out / "attributions.parquet")],
+        modules=modules_of_arm("attribute", arm, read_task(args.data / "task.json"), None),
     )
 
 
 def direct_rows(model: Transformer, repeated_BT: Tensor, period: int) -> Iterator[dict]:
     """Direct effects on the next token of a repeat: the mean, and the share of places where it is positive."""
     for layer, values_BQH in enumerate(direct_logits(model, repeated_BT, period)):
-        metrics = {"direct_logit": values_BQH, "direct_logit_positive": (values_BQH > 0).float()}
+        metrics = {DIRECT_LOGIT: values_BQH, DIRECT_LOGIT_POSITIVE: (values_BQH > 0).float()}
         for metric, values in metrics.items():
             for head, value in enumerate(values.mean(dim=(0, 1)).tolist()):
                 yield {"source": f"{layer}.{head}", "layer": layer, "head": head} | {
                     "target": "next_in_repeat",
-                    "metric": metric,
+                    "metric": metric.name,
+                    "metric_version": metric.version,
                     "value": value,
                 }
 
@@ -90,6 +94,7 @@ def path_rows(model: Transformer, repeated_BT: Tensor, period: int) -> Iterator[
         target = f"{receiver[0]}.{receiver[1]}.{kind}"
         yield {"source": f"{layer}.{head}", "layer": layer, "head": head} | {
             "target": target,
-            "metric": "path_loss",
+            "metric": PATH_LOSS.name,
+            "metric_version": PATH_LOSS.version,
             "value": value,
         }

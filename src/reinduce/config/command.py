@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from reinduce.config.tree import Claim, Config, Scale, Study, Tolerance
+from reinduce.config.tree import Claim, Config, Scale, Study
 from reinduce.trace.files import write_text
 
-SCHEMAS = {"config": Config, "scale": Scale, "study": Study, "claims": list[Claim], "tolerances": list[Tolerance]}
+SCHEMAS = {"config": Config, "scale": Scale, "study": Study, "claims": list[Claim]}
 
 
 def add_schemas_arguments(parser: argparse.ArgumentParser) -> None:

@@ -50,9 +50,9 @@ class Batch:
         for run in self.runs.values():
             yield from ((run, one) for one in (run.seeds if self.whole else [seed]))
 
-    def only(self, has: Callable[[ArmSpec], bool]) -> "Batch | None":
+    def only(self, has: Callable[["Run"], bool]) -> "Batch | None":
         """The same without arms that have no use for a stage; None where no arm is left."""
-        runs = {name: run for name, run in self.runs.items() if has(run.arm)}
+        runs = {name: run for name, run in self.runs.items() if has(run)}
         return dataclasses.replace(self, runs=runs) if runs else None
 
     @property

@@ -7,19 +7,33 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from reinduce import studies
 from reinduce.config import yaml
-from reinduce.config.layout import GIVEN, SERIES_TABLES, TABLES, bound_reads, why_without
+from reinduce.config.arm_contents import metrics_of_arm
+from reinduce.config.declare import find, find_all
+from reinduce.config.layout import GIVEN, SERIES_TABLES, TABLES, bound_reads
 from reinduce.config.resolved import Resolved, Run
-from reinduce.config.specs import ArmSpec, ModelSpec, TrainSpec
-from reinduce.config.tree import Arm, Budget, Claim, Cluster, Config, Replacement, Scale, Study, StudySize, Tolerance
+from reinduce.config.specs import ArmSpec, ModelSpec, TrainSpec, from_dict
+from reinduce.config.task_definition import TaskDefinition
+from reinduce.config.tree import (
+    Arm,
+    Budget,
+    Claim,
+    Cluster,
+    Config,
+    Replacement,
+    Scale,
+    Study,
+    StudySize,
+    TaskSize,
+    Variant,
+)
 from reinduce.config.validate import ConfigError, named, note_unknown, read, validated, without_faults
-from reinduce.task import TASKS, Task
-from reinduce.task.specs import EvaluationSpec
 
+STUDIES = "workflow/studies"
+"""The project's own folder of studies."""
 SHAPE = ("d_model", "heads", "vocabulary", "features", "positions")
 """What two models must share for one to take the other's weights."""
-
-TOLERANCES = "workflow/tolerances.yaml"
 
 
 def load(values: Mapping = MappingProxyType({}), root: Path = Path()) -> Resolved:
@@ -39,12 +53,14 @@ def load(values: Mapping = MappingProxyType({}), root: Path = Path()) -> Resolve
     if config is None:
         raise ConfigError(problems)
     scale = named(Scale, root, "workflow/scales/{}.yaml", config.scale, "config.yaml: scale", problems)
-    studies = {
-        key: named(Study, root, "workflow/studies/{}/study.yaml", key, "config.yaml: studies", problems)
+    folders = _study_folders(root, config, problems)
+    found = {
+        key: named(Study, root, f"{folders[key]}/study.yaml", key, "config.yaml: studies", problems)
         for key in dict.fromkeys(config.studies)
     }
-    note_unknown(config.tasks, TASKS, "config.yaml: tasks", problems)
-    found = {key: study for key, study in studies.items() if study is not None}
+    found = {key: study for key, study in found.items() if study is not None}
+    tasks = _declared_tasks(found, problems)
+    note_unknown(config.tasks, tasks, "config.yaml: tasks", problems)
     note_unknown(config.overrides, found, "config.yaml: overrides", problems)
     for key, study in found.items():
         note_unknown(config.overrides.get(key, {}), study.arms, f"config.yaml: overrides.{key}", problems)
@@ -52,11 +68,12 @@ def load(values: Mapping = MappingProxyType({}), root: Path = Path()) -> Resolve
         raise ConfigError(problems)
 
     resolved = Resolved(config, Path(config.results or scale.results), measure=scale.measure, ablate=scale.ablate)
-    resolved.studies = found
+    resolved.studies, resolved.folders = found, {key: folders[key].format(key) for key in found}
     cluster = {**scale.cluster.model_dump(), **config.cluster}
     resolved.cluster = validated(Cluster, cluster, "config.yaml: cluster", problems)
+    _check_selections(resolved, problems)
     for key, study in found.items():
-        _check_figures(root, key, study, problems)
+        _check_figures(root, resolved.folders[key], study, problems)
         _add_runs(resolved, key, study, scale, root, problems)
     for key in found:
         _check_reads(resolved, key, problems)
@@ -66,16 +83,6 @@ def load(values: Mapping = MappingProxyType({}), root: Path = Path()) -> Resolve
     return resolved
 
 
-def tolerances(root: Path = Path()) -> list[Tolerance]:
-    """What workflow/tolerances.yaml allows, in its order; the first that fits a metric counts. Raises ConfigError."""
-    problems: list[str] = []
-    written = read(root, TOLERANCES, problems)
-    found = validated(list[Tolerance], written, TOLERANCES, problems)
-    if problems:
-        raise ConfigError(problems)
-    return found
-
-
 def _laid_over(below: Any, above: Any) -> Any:
     """Mappings merged key by key; of anything else, what lies above."""
     if isinstance(below, Mapping) and isinstance(above, Mapping):
@@ -83,17 +90,54 @@ def _laid_over(below: Any, above: Any) -> Any:
     return above
 
 
-def _check_figures(root: Path, key: str, study: Study, problems: list[str]) -> None:
-    folder = f"workflow/studies/{key}"
+def _study_folders(root: Path, config: Config, problems: list[str]) -> dict[str, str]:
+    """Return the pattern of each study's folder, from the project's root, and let its code be imported."""
+    for folder in config.study_folders:
+        if not (root / folder).is_dir():
+            problems.append(f"config.yaml: study_folders: there is no folder {folder!r}; give one that exists")
+    studies.add_folders(root / folder for folder in config.study_folders)
+    patterns = [f"{Path(folder).as_posix()}/{{}}" for folder in (STUDIES, *config.study_folders)]
+    found = {}
+    for key in config.studies:
+        there = [pattern for pattern in patterns if (root / pattern.format(key) / "study.yaml").is_file()]
+        if len(there) > 1:
+            problems.append(f"config.yaml: studies: {key!r} lies in {' and '.join(map(str, there))}; rename one")
+        found[key] = there[0] if there else patterns[0]
+    return found
+
+
+def _declared_tasks(found: Mapping[str, Study], problems: list[str]) -> dict[str, type[TaskDefinition]]:
+    """Return every task that the library and the studies declare, by its qualified name."""
+    tasks: dict[str, type[TaskDefinition]] = {}
+    for key in ("", *found):
+        try:
+            tasks |= {task.qualified_name(): task for task in find_all("task", key).values()}
+            for kind in ("metric", "intervention", "ablation"):
+                find_all(kind, key)
+        except ValueError as error:
+            problems.append(f"study {key}: {error}" if key else str(error))
+    return tasks
+
+
+def _check_selections(resolved: Resolved, problems: list[str]) -> None:
+    known = [name for name, metric in find_all("metric").items() if metric.level == "head"]
+    where = f"workflow/scales/{resolved.config.scale}.yaml: ablate.selections"
+    note_unknown([one.metric for one in resolved.ablate.selections], known, where, problems)
+
+
+def _check_figures(root: Path, folder: str, study: Study, problems: list[str]) -> None:
     for figure in study.figures:
         for what, ending in (("notebook", ".py"), ("caption", ".rst")):
-            if not (root / folder / f"{figure}{ending}").is_file():
-                problems.append(f"{folder}/study.yaml: figures.{figure}: its {what} {figure}{ending} is not beside it")
+            name = f"figures/{figure}{ending}"
+            if not (root / folder / name).is_file():
+                problems.append(
+                    f"{folder}/study.yaml: figures.{figure}: its {what} {name} is not in the study's folder"
+                )
 
 
 def _check_reads(resolved: Resolved, key: str, problems: list[str]) -> None:
     for name, figure in resolved.studies[key].figures.items():
-        where = f"workflow/studies/{key}/study.yaml: figures.{name}.reads"
+        where = f"{resolved.folders[key]}/study.yaml: figures.{name}.reads"
         note_unknown(figure.reads, resolved.studies, where, problems)
         for study, arms in (figure.reads or {key: list(resolved.studies[key].arms)}).items():
             if study in resolved.studies:
@@ -104,43 +148,53 @@ def _check_reads(resolved: Resolved, key: str, problems: list[str]) -> None:
 def _without(resolved: Resolved, tables: Iterable[str], arms: Iterable[str], where: str, problems: list[str]) -> None:
     """Notes the arms that do not have a table which is read of them."""
     for name in arms:
-        arm = resolved.runs[name].arm if name in resolved.runs else None
+        run = resolved.runs.get(name)
         reasons: dict[str, list[str]] = {}
         for table in tables:
-            reason = why_without(table, arm) if arm is not None else None
+            reason = run.unavailable_reason(table) if run is not None else None
             if reason:
                 reasons.setdefault(reason, []).append(table)
         problems += [f"{where}: {name} {why}, and so no {' or '.join(lacking)}" for why, lacking in reasons.items()]
 
 
 def _add_runs(resolved: Resolved, key: str, study: Study, scale: Scale, root: Path, problems: list[str]) -> None:
-    where = f"workflow/studies/{key}/study.yaml"
+    where = f"{resolved.folders[key]}/study.yaml"
     name = resolved.config.scale
     if name not in study.scales:
         problems.append(f"{where}: scales: nothing about scale {name!r}; there are: {', '.join(study.scales)}")
         return
     size = study.scales[name]
     note_unknown(size.arms, study.arms, f"{where}: scales.{name}.arms", problems)
+    declared = _tasks_of(key)
+    note_unknown(size.tasks, [*declared, *study.tasks], f"{where}: scales.{name}.tasks", problems)
     for arm_name, arm in study.arms.items():
         variant = study.tasks.get(arm.task)
         kind = arm.task if variant is None else variant.of
-        if kind not in scale.tasks:
-            known = ", ".join([*scale.tasks, *study.tasks])
+        if kind not in declared:
+            known = ", ".join([*declared, *study.tasks])
             at = f"arms.{arm_name}.task" if variant is None else f"tasks.{arm.task}.of"
             problems.append(f"{where}: {at}: no task {kind!r}; there are: {known}")
             continue
         if arm.task not in size.tasks and kind not in size.tasks:
             problems.append(f"{where}: scales.{name}.tasks: nothing about {arm.task}, the task of arm {arm_name}")
             continue
-        data = kind if variant is None else f"{key}.{arm.task}"
-        task = _task(resolved, data, kind, {} if variant is None else variant.spec, scale, root, problems)
+        budget = size.tasks[arm.task if arm.task in size.tasks else kind]
+        data, task = _add_task(resolved, key, arm.task, variant, declared[kind], budget, scale, root, problems)
         _add_run(resolved, f"{key}/{arm_name}", arm, size, (data, kind), task, problems)
     _check_donors(resolved, key, study, problems)
 
 
+def _tasks_of(key: str) -> dict[str, type[TaskDefinition]]:
+    """Return the tasks that a study may name, by the names it uses; none if its code has faults."""
+    try:
+        return find_all("task", key)
+    except ValueError:
+        return find_all("task")
+
+
 def _check_donors(resolved: Resolved, key: str, study: Study, problems: list[str]) -> None:
     """Notes arms that take their first weights, or a graft, from an arm that is not there or of another shape."""
-    where = f"workflow/studies/{key}/study.yaml: arms"
+    where = f"{resolved.folders[key]}/study.yaml: arms"
     for name, arm in study.arms.items():
         givers = {"starts_as": arm.starts_as, "graft": arm.graft and arm.graft.arm}
         for part, giver in givers.items():
@@ -166,7 +220,7 @@ def _add_run(
     arm: Arm,
     size: StudySize,
     names: tuple[str, str],
-    task: Task | None,
+    task: TaskDefinition | None,
     problems: list[str],
 ) -> None:
     """`names`: of the task's data, and of the task that it is one of."""
@@ -181,15 +235,13 @@ def _add_run(
         f"config.yaml overrides.{key}.{arm_name}": resolved.config.overrides.get(key, {}).get(arm_name, Replacement()),
     }
     # Where the task itself is wrong, an arm's own settings are checked all the same.
-    shared = {"vocabulary": 2, "context": 2}
-    if task is not None:
-        shared = {
-            name: getattr(task.spec, name) for name in (*shared, "features", "exemplars") if hasattr(task.spec, name)
-        }
+    shared = {"vocabulary": 2, "context": 2} if task is None else task.model_fields()
     specs = {}
     for part, of, fixed in (("model", ModelSpec, shared), ("train", TrainSpec, {})):
         origin = {f: f"{where}.{part}" for where, layer in layers.items() for f in getattr(layer, part)}
         merged = {f: value for layer in layers.values() for f, value in getattr(layer, part).items()}
+        if merged.get("clamps"):
+            merged["clamps"] = _resolve_clamps(key, merged["clamps"], f"{name}: {part}", problems)
         twice = sorted(set(merged) & set(fixed))
         if twice:
             problems.append(f"{name}: {part}: {', '.join(twice)} come from the task; set them under tasks.{kind}")
@@ -198,68 +250,128 @@ def _add_run(
     if None in specs.values() or len(specs) < 2 or task is None:
         return
     seeds = [layer.seeds for layer in layers.values() if getattr(layer, "seeds", None) is not None][-1]
+    settings = dataclasses.replace(resolved.measure, metrics=arm.metrics)
+    where = f"{resolved.folders[key]}/study.yaml: arms.{arm_name}"
     try:
         spec = ArmSpec(study=key, arm=arm_name, task=data, starts_as=arm.starts_as, graft=arm.graft, **specs)
+        _check_clamps(spec.model)
+        metrics_of_arm(spec, task, settings)
     except ValueError as error:
-        problems.append(f"workflow/studies/{key}/study.yaml: arms.{arm_name}: {error}")
+        problems.append(f"{where}: {error}")
         return
     first = resolved.config.first_seed
-    resolved.runs[name] = Run(spec, range(first, first + seeds))
+    resolved.runs[name] = Run(spec, range(first, first + seeds), task, settings)
 
 
-def _task(
-    resolved: Resolved, name: str, kind: str, own: Mapping, scale: Scale, root: Path, problems: list[str]
-) -> Task | None:
-    """The task at this scale, with what config.yaml replaces and a variant's own fields; noted in `resolved`."""
-    size = scale.tasks[kind]
-    where = f"workflow/scales/{resolved.config.scale}.yaml"
-    replaced = resolved.config.tasks.get(kind, {})
-    study, _, variant = name.rpartition(".")
-    origin = (
-        dict.fromkeys(size.spec, f"{where} tasks.{kind}.spec")
-        | dict.fromkeys(replaced, f"config.yaml tasks.{kind}")
-        | dict.fromkeys(own, f"workflow/studies/{study}/study.yaml tasks.{variant}")
+def _resolve_clamps(key: str, clamps: Any, where: str, problems: list[str]) -> Any:
+    """Return clamps as specifications hold them: types by their qualified names, and every field."""
+    if not isinstance(clamps, list) or not all(isinstance(clamp, Mapping) for clamp in clamps):
+        problems.append(f"{where}: clamps: a list of mappings is expected, such as [{{type: zero_head, layer: 0}}]")
+        return []
+    try:
+        known = find_all("intervention", key)
+    except ValueError:
+        return []
+    found = []
+    for place, clamp in enumerate(clamps):
+        here = f"{where}: clamps.{place}"
+        if clamp.get("type") not in known:
+            problems.append(f"{here}: type must be one of {', '.join(known)}, not {clamp.get('type')!r}")
+            continue
+        kind = known[clamp["type"]]
+        values = {name: value for name, value in clamp.items() if name != "type"}
+        built = validated(kind, values, here, problems)
+        found += [] if built is None else [built.content()]
+    return found
+
+
+def _check_clamps(spec: ModelSpec) -> None:
+    """Raise ValueError if a clamp does not fit its model."""
+    for content in spec.clamps:
+        kind = find("intervention", content["type"])
+        try:
+            from_dict(kind, {name: value for name, value in content.items() if name != "type"}).check(spec)
+        except ValueError as error:
+            raise ValueError(f"model: clamps: {error}") from None
+
+
+def _add_task(
+    resolved: Resolved,
+    key: str,
+    name: str,
+    variant: Variant | None,
+    definition: type[TaskDefinition],
+    budget: Budget,
+    scale: Scale,
+    root: Path,
+    problems: list[str],
+) -> tuple[str, TaskDefinition | None]:
+    """Resolve a task at this scale, and note it in `resolved`.
+
+    Fields come from the scale, then from the study's own sizes, then from config.yaml, then from a variant.
+
+    Returns:
+        The name of its data folder, and the task; None if its configuration is wrong.
+    """
+    scale_name = resolved.config.scale
+    size = scale.tasks.get(definition.qualified_name(), TaskSize(spec={}, evaluation={}))
+    shared = variant is None and not (definition.owner or budget.spec or budget.evaluation)
+    data = name if shared else f"{key}.{name}"
+    if data in resolved.tasks:
+        return data, resolved.tasks[data]
+    study_file = f"{resolved.folders[key]}/study.yaml"
+    layers = {
+        f"workflow/scales/{scale_name}.yaml tasks.{definition.name}.spec": size.spec,
+        f"{study_file} scales.{scale_name}.tasks.{definition.name}.spec": budget.spec,
+        f"config.yaml tasks.{definition.qualified_name()}": resolved.config.tasks.get(definition.qualified_name(), {}),
+        f"{study_file} tasks.{name}": variant.spec if variant else {},
+    }
+    origin = {field: where for where, values in layers.items() for field in values}
+    merged = {field: value for values in layers.values() for field, value in values.items()}
+    where = f"workflow/scales/{scale_name}.yaml" if not definition.owner else study_file
+    spec = validated(definition.Spec, merged, f"task {data}", problems, origin)
+    sizes = validated(
+        definition.Sizes, {**size.evaluation, **budget.evaluation}, f"{where}: tasks.{name}.evaluation", problems
     )
-    spec = validated(TASKS[kind].Spec, {**size.spec, **replaced, **own}, f"task {name}", problems, origin)
-    evaluation = validated(TASKS[kind].Evaluation, size.evaluation, f"{where}: tasks.{kind}.evaluation", problems)
-    resolved.tasks.setdefault(name, {})
-    if spec is None or evaluation is None:
-        return None
+    resolved.tasks[data] = None
+    if spec is None or sizes is None:
+        return data, None
     path = getattr(spec, "path", "")
     if path and not (root / path).exists():
-        problems.append(f"task {name}: path: there is no {path!r}; give a path that exists (set in {origin['path']})")
-    if isinstance(evaluation, EvaluationSpec):
-        problems += _beyond(resolved, evaluation, spec.context, where, name)
+        problems.append(f"task {data}: path: there is no {path!r}; give a path that exists (set in {origin['path']})")
     try:
-        task = Task(name=kind, spec=spec, evaluation=evaluation)
+        task = definition(spec, sizes)
     except ValueError as error:
-        problems.append(f"task {name}: {error}")
-        return None
-    resolved.tasks[name] = {"task": kind} | {
-        part: dataclasses.asdict(getattr(task, part)) for part in ("spec", "evaluation")
-    }
-    return task
+        problems.append(f"task {data}: {error}")
+        return data, None
+    problems += _beyond(resolved, task, f"workflow/scales/{scale_name}.yaml", data)
+    resolved.tasks[data] = task
+    return data, task
 
 
-def _beyond(resolved: Resolved, evaluation: EvaluationSpec, context: int, where: str, task: str) -> list[str]:
-    """Measurements that want more tokens or examples than the task has."""
+def _beyond(resolved: Resolved, task: TaskDefinition, where: str, name: str) -> list[str]:
+    """Return what measuring needs of held-out documents beyond the tokens or examples that a task has."""
+    examples = task.set_sizes().get("heldout")
+    if examples is None:
+        return []
+    context = task.spec.context
     ranges = [(f"pairs: {pair.name}", (*pair.early, *pair.late)) for pair in resolved.measure.pairs]
     ranges.append(("derivative", resolved.measure.derivative))
     found = [
-        f"{where}: measure.{what} reaches index {max(indices)}, the last of task {task} is {context - 1}"
+        f"{where}: measure.{what} reaches index {max(indices)}, the last of task {name} is {context - 1}"
         for what, indices in ranges
         if max(indices) >= context
     ]
-    if resolved.ablate.examples > evaluation.heldout_examples:
+    if resolved.ablate.examples > examples:
         found.append(
-            f"{where}: ablate.examples is {resolved.ablate.examples}, but task {task} has only "
-            f"{evaluation.heldout_examples} held-out examples"
+            f"{where}: ablate.examples is {resolved.ablate.examples}, but task {name} has only "
+            f"{examples} held-out examples"
         )
     return found
 
 
 def _add_claims(resolved: Resolved, key: str, root: Path, problems: list[str]) -> None:
-    where = f"workflow/studies/{key}/claims.yaml"
+    where = f"{resolved.folders[key]}/claims.yaml"
     listed = read(root, where, problems) if (root / where).is_file() else []
     study = resolved.studies[key]
     for place, values in enumerate(listed or []):

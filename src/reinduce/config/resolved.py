@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from reinduce.config.arm_contents import unavailable_reason
 from reinduce.config.layout import GIVEN, checkpoint_steps
 from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, to_json
+from reinduce.config.task_definition import TaskDefinition
 from reinduce.config.tree import Cluster, Config, Study
 from reinduce.trace.files import write_text
 
@@ -16,10 +18,16 @@ RESOLVED = "config.json"
 
 @dataclass(frozen=True)
 class Run:
-    """An arm and its seeds."""
+    """An arm, its seeds, its task, and how its checkpoints are measured."""
 
     arm: ArmSpec
     seeds: range
+    task: TaskDefinition
+    settings: MeasureSpec
+
+    def unavailable_reason(self, table: str) -> str | None:
+        """Return why these runs do not have a table; None if they have it."""
+        return unavailable_reason(table, self.arm, self.task)
 
     @property
     def steps(self) -> list[int]:
@@ -33,14 +41,16 @@ class Resolved:
 
     config: Config
     results: Path
-    tasks: dict[str, dict] = field(default_factory=dict)
-    """task → the content of its task.json."""
+    tasks: dict[str, TaskDefinition | None] = field(default_factory=dict)
+    """Name of the data folder → the task; None if its configuration is wrong."""
     runs: dict[str, Run] = field(default_factory=dict)
     """'study/arm' → its arm and seeds."""
     measure: MeasureSpec | None = None
     ablate: AblateSpec | None = None
     cluster: Cluster | None = None
     studies: dict[str, Study] = field(default_factory=dict)
+    folders: dict[str, str] = field(default_factory=dict)
+    """study → its folder, from the project's root."""
     claims: dict[str, dict] = field(default_factory=dict)
     """'study.claim' → the content of its JSON."""
 
@@ -48,10 +58,10 @@ class Resolved:
 def settings(resolved: Resolved) -> dict[str, str]:
     """What jobs read of the configuration: file → its text."""
     results = resolved.results
-    found = {results / "data" / name / "task.json": task for name, task in resolved.tasks.items()}
+    found = {results / "data" / name / "task.json": task.content() for name, task in resolved.tasks.items()}
     for name, run in resolved.runs.items():
         found[results / name / "train.json"] = run.arm
-        found[results / name / "measure.json"] = resolved.measure
+        found[results / name / "measure.json"] = run.settings
         found[results / name / "ablate.json"] = resolved.ablate
     for key in resolved.studies:
         found[results / key / "seeds.json"] = {

@@ -9,7 +9,9 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
 
 # Read by pydantic where it is installed; ignored where it is not.
 STRICT = {"extra": "forbid", "use_attribute_docstrings": True}
@@ -24,57 +26,6 @@ def require(ok: bool, message: str) -> None:
     """Raise ValueError(message) unless ok."""
     if not ok:
         raise ValueError(message)
-
-
-CLAMPS = {
-    "keys_read_embedding": "keys of the layer are made of the token embedding, not of what earlier layers wrote",
-    "attend_previous": "the layer's heads attend to the previous token, whatever their queries and keys",
-    "never_attend_previous": "the layer's heads may attend to any token but the previous one",
-    "silence": "the layer's heads say nothing",
-    "layer_one": "the layer matches what a perfect previous-token layer would give it, and reads the embedding",
-    "match": "the query attends to the label of its own class (exemplars), by `strength`, and else to the other one",
-    "copy": "the logits of the two labels are the head's scores for them (exemplars)",
-    "preserve": "the layer's queries, keys, values or patterns (`site`) are those of a pass without any clamp",
-}
-PRESERVED = ("q", "k", "v", "pattern")
-"""Sites that a clamp can preserve."""
-OF_EXEMPLARS = ("layer_one", "match", "copy")
-"""Clamps that know where exemplars and labels stand."""
-"""Edits that hold through training and ever after: name → what it does. Made in `model.clamps`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClampSpec:
-    """An edit that is part of a model, in training and in every measurement."""
-
-    __pydantic_config__ = STRICT
-
-    what: str
-    """keys_read_embedding, attend_previous, never_attend_previous, silence, layer_one, match, copy, preserve."""
-    layer: int
-    """The layer, from 0 on."""
-    head: int | None = None
-    """One head; null: all of the layer."""
-    but: int | None = None
-    """silence: all heads of the layer but this one."""
-    strength: float = 1.0
-    """match: weight of the right label; the wrong one gets the rest."""
-    site: str | None = None
-    """preserve: q, k, v or pattern."""
-
-    def __post_init__(self) -> None:
-        require(self.what in CLAMPS, f"what must be one of {', '.join(CLAMPS)}, not {self.what!r}")
-        require(
-            (self.site in PRESERVED) if self.what == "preserve" else self.site is None,
-            f"site must be one of {', '.join(PRESERVED)} for preserve, and belongs to no other clamp; "
-            f"not {self.site!r} for {self.what}",
-        )
-        require(self.but is None or self.what == "silence", f"but belongs to silence, not to {self.what}")
-        require(self.but is None or self.head is None, "silence takes head or but, not both")
-        require(0 <= self.strength <= 1, f"strength must lie between 0 and 1, not {self.strength}")
-        require(self.strength == 1 or self.what == "match", f"strength belongs to match, not to {self.what}")
-        require(self.what != "copy" or self.head is not None, "copy needs a head: one head's scores become the logits")
-        require(self.what != "layer_one" or self.head is None, "layer_one is of all heads of the layer; leave out head")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +62,8 @@ class ModelSpec:
     """Whether each head may mix a key with its predecessor (one trained number a head)."""
     layer_norm: bool = True
     """Whether blocks and the unembedding read a layer-normalised residual stream."""
-    clamps: list[ClampSpec] = field(default_factory=list)
-    """Edits that hold through training and ever after."""
+    clamps: list[dict[str, Any]] = field(default_factory=list)
+    """Interventions that hold in training and in every measurement: `type`, `layer`, and what the type declares."""
 
     def __post_init__(self) -> None:
         for name in ("layers", "d_model", "heads", "vocabulary", "context"):
@@ -134,18 +85,6 @@ class ModelSpec:
             self.positions != "rotary" or self.d_head % 2 == 0,
             f"rotary positions need an even head width, not {self.d_head}",
         )
-        for clamp in self.clamps:
-            require(
-                clamp.what not in OF_EXEMPLARS or (self.features > 0 and self.context == 5),
-                f"clamps: {clamp.what} is for models that read five tokens, exemplars and labels in turn",
-            )
-            require(
-                0 <= clamp.layer < self.layers, f"clamps: no layer {clamp.layer}; layers are 0 to {self.layers - 1}"
-            )
-            for head in (clamp.head, clamp.but):
-                require(
-                    head is None or 0 <= head < self.heads, f"clamps: no head {head}; heads are 0 to {self.heads - 1}"
-                )
 
     @property
     def has_heads(self) -> bool:
@@ -267,6 +206,11 @@ class ArmSpec:
     graft: GraftSpec | None = None
     """What it takes over of another arm; null: nothing."""
 
+    @property
+    def task_name(self) -> str:
+        """The task's name within its study."""
+        return self.task.removeprefix(f"{self.study}.")
+
     def __post_init__(self) -> None:
         require(
             self.graft is None or self.graft.layer < self.model.layers,
@@ -304,13 +248,27 @@ class MeasureSpec:
     """Index pairs of the in-context-learning score; the first is the one claims use."""
     derivative: tuple[int, int]
     """Token indices over which the derivative of loss by log index is averaged."""
+    metrics: list[str] | None = None
+    """Names of the metrics that are measured, and with them those they need; null: all that the arm can have."""
     induction_threshold: float = 0.3
-    """Prefix matching from which a head counts as an induction head."""
-    previous_token_threshold: float = 0.3
-    """Previous-token score from which a head counts as a previous-token head."""
+    """Score from which a head counts as an induction head, for the step at which the first one forms."""
 
     def __post_init__(self) -> None:
         require(bool(self.pairs), "pairs needs at least one index pair")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSelection:
+    """Heads that are ablated together: those with a score of some height at the last checkpoint."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    """What the table calls the selection."""
+    metric: str
+    """The metric of heads by which they are selected."""
+    at_least: float
+    """The smallest score of a selected head."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,8 +283,10 @@ class AblateSpec:
     """The same for the sweeps over every head and every pair, the first of them; null: as many."""
     sweep_methods: tuple[str, ...] = ("zero", "mean", "resample")
     """What the sweeps put in place of a head's output; joint ablations always put all three."""
+    selections: list[HeadSelection] = field(default_factory=list)
+    """Heads that are ablated together at the last checkpoint."""
     draws: int = 8
-    """Random sets of heads, matched by layer, beside each joint ablation."""
+    """Random sets of heads, matched by layer to the first selection, beside each joint ablation."""
 
     def __post_init__(self) -> None:
         require(self.examples > 0, f"examples must be positive, not {self.examples}")
@@ -347,30 +307,37 @@ def checkpoint_name(step: int) -> str:
 
 
 def from_dict(cls, values):
-    """Build a dataclass of this module from plain JSON values.
+    """Build a dataclass from plain JSON values: lists become tuples and keys numbers where the types say so.
 
-    Raises ValueError naming the class and the key if a key is missing or unknown.
+    Raises:
+        ValueError: naming the class and the key, if a key is missing or unknown.
     """
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - set(fields))
-    require(not unknown, f"{cls.__name__}: unknown {', '.join(unknown)}; expected {', '.join(fields)}")
+    hints = type_hints(cls)
+    known = [f.name for f in dataclasses.fields(cls)]
+    unknown = sorted(set(values) - set(known))
+    require(not unknown, f"{cls.__name__}: unknown {', '.join(unknown)}; expected {', '.join(known)}")
     try:
-        return cls(**{key: _plain(fields[key].type, value) for key, value in values.items()})
+        return cls(**{key: _converted(hints[key], value) for key, value in values.items()})
     except TypeError as error:
         raise ValueError(f"{cls.__name__}: {error}") from None
 
 
-def _plain(kind, value):
-    if kind == GraftSpec | None:
-        return None if value is None else from_dict(GraftSpec, value)
+@cache
+def type_hints(cls) -> dict[str, Any]:
+    """Return the types of a dataclass's fields."""
+    return get_type_hints(cls)
+
+
+def _converted(kind, value):
+    options = [option for option in get_args(kind) if dataclasses.is_dataclass(option)]
     if dataclasses.is_dataclass(kind):
         return from_dict(kind, value)
-    if kind == dict[int, int]:
-        return {int(k): v for k, v in value.items()}
-    if kind == list[IndexPair]:
-        return [from_dict(IndexPair, {k: tuple(v) for k, v in pair.items()}) for pair in value]
-    if kind == list[ClampSpec]:
-        return [from_dict(ClampSpec, clamp) for clamp in value]
+    if get_origin(kind) is dict:
+        return {int(k): v for k, v in value.items()} if get_args(kind)[0] is int else dict(value)
+    if get_origin(kind) is list:
+        return [_converted(get_args(kind)[0], entry) for entry in value]
+    if options and value is not None:
+        return from_dict(options[0], value)
     return tuple(value) if isinstance(value, list) else value
 
 

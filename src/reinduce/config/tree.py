@@ -66,13 +66,16 @@ class Config(Strict):
     scale: Name = "laptop"
     """A file of workflow/scales: smoke, laptop or cluster."""
     studies: list[StudyKey] = Field(min_length=1)
-    """Folders of workflow/studies."""
+    """Folders of workflow/studies, or of `study_folders`."""
+    study_folders: list[str] = []
+    """Further folders that hold studies, beside workflow/studies; their code is run as the project's own."""
     results: str | None = None
     """Where results go; null: where the scale says."""
     first_seed: int = Field(default=0, ge=0)
     """The number of the first replicate of every arm; others follow."""
     tasks: dict[str, dict[str, Any]] = {}
-    """task → fields of its distribution that replace the scale's, e.g. source_text: {source: folder, path: …}."""
+    """task → fields of its distribution that replace the scale's, e.g. source_text: {source: folder, path: …}; of a
+    study's own task as <study>.<task>."""
     overrides: dict[str, dict[str, Replacement]] = {}
     """study → arm → what replaces the study's own settings."""
     cluster: dict[str, Any] = {}
@@ -94,7 +97,7 @@ class Scale(Strict):
     results: str
     """Where results go."""
     tasks: dict[str, TaskSize]
-    """task → its size."""
+    """task of the library → its size."""
     measure: MeasureSpec
     """How checkpoints are measured."""
     ablate: AblateSpec
@@ -114,6 +117,8 @@ class Arm(Strict):
     """The arm whose initial weights it has, seed by seed; null: its own."""
     graft: GraftSpec | None = None
     """What it takes over, untrained, from the end of another arm's run."""
+    metrics: list[str] | None = None
+    """Metrics that are measured, and with them those they need; null: all that the arm can have."""
     model: dict[str, Any] = {}
     """Fields of the model that make this arm what it is."""
     train: dict[str, Any] = {}
@@ -134,6 +139,10 @@ class Budget(Strict):
 
     seeds: int = Field(gt=0)
     """How many seeds are trained."""
+    spec: dict[str, Any] = {}
+    """Fields of the task's distribution, for a task of the study's own; for others what replaces the scale's."""
+    evaluation: dict[str, Any] = {}
+    """Sizes of its evaluation sets, likewise."""
     model: dict[str, Any] = {}
     """Fields of the model, e.g. its width."""
     train: dict[str, Any] = {}
@@ -187,7 +196,7 @@ class Study(Strict):
     scales: dict[str, StudySize]
     """scale → how big this study is there."""
     figures: dict[Name, Figure] = {}
-    """figure → its notebook <figure>.py and caption <figure>.rst beside this file."""
+    """figure → its notebook figures/<figure>.py and caption figures/<figure>.rst."""
 
 
 class Source(Strict):
@@ -241,23 +250,6 @@ class Criterion(Strict):
         if self.between is not None and not all(self.between[0] < bound < self.between[1] for bound in bounds):
             raise ValueError("holds and fails must lie between the values that `between` names")
         return self
-
-
-class Tolerance(Strict):
-    """By how much a repeated run's mean of a metric may differ, where it is not the same bit for bit."""
-
-    metrics: list[str] = Field(min_length=1)
-    """What it is for, as 'column of metric' or the column alone; * stands for anything."""
-    absolute: float = Field(default=0.0, ge=0)
-    """In the metric's own unit."""
-    relative: float = Field(default=0.0, ge=0)
-    """As a share of the mean it is compared with; added to `absolute`."""
-    why: str
-    """Why so much, and where the number comes from."""
-
-    def of(self, mean: float) -> float:
-        """The largest difference from `mean` that is allowed."""
-        return self.absolute + self.relative * abs(mean)
 
 
 class Control(Strict):

@@ -3,8 +3,14 @@
 Shape suffixes: B batch, Q query, K key.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def previous_token_pattern(context: int) -> Tensor:

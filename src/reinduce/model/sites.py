@@ -19,13 +19,18 @@ vocabulary. Shapes use B batch, T position, H head, D model width, E head width.
 | `logits` | B T V | logits of the next token |
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from reinduce.config.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HEAD_AXIS = {"q": 2, "k": 2, "v": 2, "z": 2, "head_out": 2, "scores": 1, "pattern": 1}
 """Kind of a site with heads → the axis that numbers them."""
@@ -99,12 +104,12 @@ class Edit:
     def replaces_all(self) -> bool:
         """Whether nothing of the activation is left, so that it need not be computed."""
         everything = self.head is None and self.rows == self.positions == slice(None)
-        return everything and isinstance(self.value, Tensor) and self.puts
+        return everything and isinstance(self.value, torch.Tensor) and self.puts
 
     @property
     def puts_of_head(self) -> bool:
         """Whether something is put for one head, in all rows."""
-        return self.head is not None and self.rows == slice(None) and isinstance(self.value, Tensor) and self.puts
+        return self.head is not None and self.rows == slice(None) and isinstance(self.value, torch.Tensor) and self.puts
 
     @property
     def adds_alike(self) -> bool:

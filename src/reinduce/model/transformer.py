@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reinduce.config.specs import ModelSpec
-from reinduce.model.clamps import MAKERS, heard
+from reinduce.model.clamps import build_clamps
 from reinduce.model.recurrent import RECURRENCES
 from reinduce.model.sites import Edit, check_edits, fitted, how_many, site_shape
 
@@ -141,8 +141,9 @@ class Transformer(nn.Module):
             self.register_buffer("features_NF", torch.empty(0, spec.features), persistent=False)
             self.W_F = nn.Parameter(torch.empty(spec.d_model, spec.features))
             self.b_F = nn.Parameter(torch.zeros(spec.d_model))
-        if spec.clamps:
-            self.register_buffer("heard_LH", heard(spec), persistent=False)
+        self.built_clamps = build_clamps(spec)
+        for place, clamp in enumerate(self.built_clamps):
+            self.register_buffer(f"clamp_state{place}", clamp.state(spec), persistent=False)
         if spec.positions == "learned":
             self.W_pos = nn.Parameter(torch.empty(spec.context, spec.d_model))
         self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.layers))
@@ -210,8 +211,8 @@ class Transformer(nn.Module):
     def clamps(self, tokens_BT: Tensor) -> list[Edit]:
         """The edits that are part of this model, for a batch; whoever runs blocks one by one passes them on."""
         edits: list[Edit] = []
-        for clamp in self.spec.clamps:
-            edits += MAKERS[clamp.what](self, tokens_BT, clamp, edits)
+        for place, clamp in enumerate(self.built_clamps):
+            edits += clamp.interventions(self, tokens_BT, edits, getattr(self, f"clamp_state{place}"))
         return edits
 
     def embed(self, tokens_BT: Tensor, edits: Sequence[Edit] = (), captured: dict | None = None) -> Tensor:

@@ -97,14 +97,14 @@ def read(folder: Path) -> Inventory:
 def _asked_for(resolved: Resolved, results: Path) -> Iterator[tuple[str, str | None, Path]]:
     """Kind, table and path of every file."""
     for name, task in resolved.tasks.items():
-        yield from (("data", None, path) for path in layout.data_files(results, name, task["task"]))
+        yield from (("data", None, path) for path in layout.data_files(results, name, task))
     for name, run in resolved.runs.items():
         for folder in layout.seed_folders(results, name, run.seeds):
             yield from (("weights", None, path) for path in layout.checkpoint_files(folder, run.arm))
             for table in (*layout.RUN_TABLES, "scores"):
-                if layout.why_without(table, run.arm) is None:
+                if run.unavailable_reason(table) is None:
                     yield from (("table", table, path) for path in layout.run_table_files(table, folder, run.arm))
-    for name in {f"{run.arm.study}/{run.arm.task}" for run in resolved.runs.values()}:
+    for name in {f"{run.arm.study}/{run.arm.task_name}" for run in resolved.runs.values()}:
         for table in layout.SERIES_TABLES:
             yield "table", table.removeprefix("series_"), layout.series_file(results, table, name)
     for key, study in resolved.studies.items():

@@ -52,7 +52,7 @@ def _described(spec: ArmSpec, seeds: list[int]) -> dict:
     label += ", MLP" if model.mlp_ratio else ""
     return {
         "arm": spec.arm,
-        "task": spec.task,
+        "task": spec.task_name,
         "layers": model.layers,
         "heads": model.heads if model.has_heads else 0,
         "smeared": model.smeared_keys,

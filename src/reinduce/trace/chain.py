@@ -55,7 +55,7 @@ class Manifest:
     @cached_property
     def current(self) -> bool:
         """Whether the command's sources are those of now."""
-        return self.told.get("source_digest") == sources.digest(self.told["module"])
+        return self.told.get("source_digest") == sources.digest(*self.told["modules"])
 
 
 class Chain:
@@ -172,7 +172,7 @@ class Chain:
         if not manifest.told.get("rule"):
             yield fault("no rule made it: its command was run by hand")
         if not manifest.current:
-            yield fault(f"it was made by other sources of {manifest.told['module']} than those of now")
+            yield fault(f"it was made by other sources of {manifest.told['modules'][0]} than those of now")
         if self.strict and manifest.told.get("clean_tree") is not True:
             yield fault("it was made from uncommitted sources")
         for name, facts in manifest.told["inputs"].items():
@@ -208,8 +208,8 @@ def _read(path: Path) -> Manifest:
     """Raises Refused if it is not a manifest."""
     try:
         told = json.loads(path.read_text())
-        if not {"outputs", "inputs", "module"} <= set(told):
-            raise ValueError("it lacks outputs, inputs or module")
+        if not {"outputs", "inputs", "modules"} <= set(told):
+            raise ValueError("it lacks outputs, inputs or modules")
     except (ValueError, TypeError) as error:
         raise Refused([Fault(str(path), f"not a manifest ({error})", "snakemake --cores all --forceall")]) from None
     return Manifest(path, told)

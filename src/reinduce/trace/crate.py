@@ -158,7 +158,7 @@ def _run(crate: ROCrate, workflow, files: Mapping, results: Path, manifests: Ite
 
 
 def _job(crate: ROCrate, place: int, told: Mapping, files: Mapping, agent) -> None:
-    stage = told["module"].split(".")[1]
+    stage = told["modules"][0].split(".")[1]
     # Who changed sources between two runs has two versions of a stage in one folder.
     identifier = f"#{stage}-{told['source_digest']}"
     tool = crate.get(identifier) or crate.add(

@@ -33,6 +33,8 @@ class Made:
     """Whatever else a reader should know: seeds, settings, package versions."""
     scratch: Path | None = None
     """A folder of no more use once the manifest is written."""
+    modules: Iterable[str] = ()
+    """Modules that the stage found by name: those of the arm's task, metrics and interventions."""
 
 
 def write_manifest(made: Made, module: str, started: float, rule: Sequence[str] | None = None) -> Path:
@@ -48,8 +50,8 @@ def write_manifest(made: Made, module: str, started: float, rule: Sequence[str] 
         "inputs": _hashes(made.inputs),
         "outputs": _hashes(made.outputs),
         "details": made.details,
-        "module": module,
-        "source_digest": sources.digest(module),
+        "modules": [module, *made.modules],
+        "source_digest": sources.digest(module, *made.modules),
         "commit": _git(root, "rev-parse", "HEAD"),
         "clean_tree": clean_tree(root),
         "lock_digest": _digest(root / "envs" / "lock.txt"),

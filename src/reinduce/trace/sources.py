@@ -11,19 +11,23 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from reinduce import studies
+
 PACKAGE = Path(__file__).resolve().parent.parent
+STUDIES = "studies"
+"""The package whose modules are the folders of studies."""
 PARTS = ("Snakefile", "config.yaml", "envs", "slurm", "src", "workflow")
 """What all results are made from, below the project's folder."""
 
 
 @cache
-def closure(module: str) -> tuple[Path, ...]:
-    """Files of this package that `module` ('reinduce.score') imports, its own included, sorted.
+def closure(*modules: str) -> tuple[Path, ...]:
+    """Files of this package, studies included, that some modules ('reinduce.score') import, their own too, sorted.
 
     `reinduce.trace` is left out: it describes what was made and never changes it.
     """
     found: set[Path] = set()
-    waiting = _files(module)
+    waiting = [file for module in modules for file in _files(module)]
     while waiting:
         path = waiting.pop()
         if path in found or path.parent.name == "trace":
@@ -34,12 +38,20 @@ def closure(module: str) -> tuple[Path, ...]:
 
 
 @cache
-def digest(module: str) -> str:
-    """Sixteen hexadecimal digits over the contents of `closure(module)`."""
+def digest(*modules: str) -> str:
+    """Sixteen hexadecimal digits over the contents of `closure(*modules)`."""
     total = hashlib.sha256()
-    for path in closure(module):
-        total.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes())
+    for name, path in sorted((_name_of(path), path) for path in closure(*modules)):
+        total.update(name.encode() + b"\0" + path.read_bytes())
     return total.hexdigest()[:16]
+
+
+def _name_of(path: Path) -> str:
+    """A source file's name that does not depend on where the project lies: below the package, or its study."""
+    if path.is_relative_to(PACKAGE):
+        return path.relative_to(PACKAGE).as_posix()
+    folder = next(folder for folder in map(Path, studies.__path__) if path.is_relative_to(folder))
+    return f"{STUDIES}/{path.relative_to(folder).as_posix()}"
 
 
 def _files(module: str) -> list[Path]:
@@ -47,7 +59,13 @@ def _files(module: str) -> list[Path]:
     parts = module.split(".")
     if parts[0] != PACKAGE.name:
         return []
-    base = PACKAGE.joinpath(*parts[1:])
+    if parts[1:2] == [STUDIES] and len(parts) > 2:
+        found = (_files_below(Path(folder).joinpath(*parts[2:]), parts) for folder in studies.__path__)
+        return next((files for files in found if files), [])
+    return _files_below(PACKAGE.joinpath(*parts[1:]), parts)
+
+
+def _files_below(base: Path, parts: list[str]) -> list[Path]:
     if base.with_suffix(".py").is_file() and len(parts) > 1:
         return [base.with_suffix(".py")]
     if len(parts) > 1 and base.is_dir():

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 
+from reinduce.config.arm_contents import modules_of_arm
 from reinduce.config.specs import ArmSpec, digest, read_spec, require
+from reinduce.config.task_definition import read_task
 from reinduce.model.checkpoint import checkpoint_path, seed_names
 from reinduce.model.transformer import Transformer
 from reinduce.tables import write_rows
-from reinduce.task import TASKS, read_task
 from reinduce.trace import sources
 from reinduce.trace.files import sha256
 from reinduce.trace.manifest import Made
@@ -81,28 +82,29 @@ def run_train(*jobs: argparse.Namespace) -> list[Made]:
 def train_seed(job: argparse.Namespace, steps: int, device: str, team: Team, stop: Stop) -> Made:
     """Train one seed and write its tables; `steps`: of all that this process trains."""
     arm, task = read_spec(ArmSpec, job.arm), read_task(job.data / "task.json")
-    for name in ("vocabulary", "context", *(name for name in ("features", "exemplars") if hasattr(task.spec, name))):
-        found, wanted = getattr(task.spec, name), getattr(arm.model, name)
+    for name, found in task.model_fields().items():
+        wanted = getattr(arm.model, name)
         require(found == wanted, f"{job.arm}: the model's {name} is {wanted}, that of {job.data} is {found}")
     require(
         (job.donor is None) == (arm.graft is None),
         f"{job.arm}: --donor names {job.donor or 'no checkpoint'}, but the arm has {'a' if arm.graft else 'no'} graft",
     )
-    stream = TASKS[task.name].Stream(task.spec, job.data, job.seed)
-    read = [job.data / "task.json", *sorted(job.data.glob("*.bin")), *sorted(job.data.glob("*.safetensors"))]
-    read += [*sorted(job.data.glob("tokenizer.json")), *([job.donor] if job.donor else [])]
+    stream = task.training_stream(job.data, job.seed)
+    read = [job.data / "task.json", *(job.data / name for name in sorted(task.training_files))]
+    read += [job.donor] if job.donor else []
+    modules = modules_of_arm("train", arm, task, None)
     history = train(
         arm,
         job.seed,
         stream.batch,
         job.out,
         device,
-        getattr(stream, "features", None),
+        stream.vectors,
         job.donor,
         losses_for(arm, steps),
         team,
         stop,
-        made_of(read, device),
+        made_of(read, modules, device),
     )
     keys = {"study": arm.study, "arm": arm.arm, "seed": job.seed}
     kind = torch.device(device).type
@@ -126,6 +128,7 @@ def train_seed(job: argparse.Namespace, steps: int, device: str, team: Team, sto
         outputs=outputs,
         details={"seeds": seed_names(arm, job.seed), "device": named, "threads": torch.get_num_threads()},
         scratch=job.out / "resume",
+        modules=modules,
     )
 
 
@@ -145,7 +148,12 @@ def log_rows(arm: ArmSpec, keys: dict, history: dict[str, torch.Tensor]) -> Iter
     )
 
 
-def made_of(read: Iterable[Path], device: str) -> str:
+def made_of(read: Iterable[Path], modules: Iterable[str], device: str) -> str:
     """Names all that a training's numbers depend on beside its arm: data, sources, torch, and the kind of device."""
-    parts = [*map(sha256, read), sources.digest("reinduce.train"), torch.__version__, torch.device(device).type]
+    parts = [
+        *map(sha256, read),
+        sources.digest("reinduce.train", *modules),
+        torch.__version__,
+        torch.device(device).type,
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

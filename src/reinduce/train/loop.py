@@ -17,7 +17,7 @@ from reinduce.model.checkpoint import Checkpoint, checkpoint_path, load_checkpoi
 from reinduce.model.sites import check_edits
 from reinduce.model.tensors import load_tensors, save_tensors
 from reinduce.model.transformer import Transformer, sequence_losses
-from reinduce.task.evaluation import copyable
+from reinduce.tasks.token_classes import completes_seen_bigram
 from reinduce.trace.files import written_aside
 from reinduce.train.processes import ALONE, Team
 from reinduce.train.stop import NEVER, Stop, Stopped
@@ -203,7 +203,7 @@ class Sums:
 
     def of(self, tokens_BT: Tensor, stop: bool) -> tuple[Tensor, Tensor, bool]:
         """Gradient [size], mean loss of a batch, and whether any process wants to stop."""
-        counted = None if self.spec.omit == "none" else ~copyable(tokens_BT)[:, 1:]
+        counted = None if self.spec.omit == "none" else ~completes_seen_bigram(tokens_BT)[:, 1:]
         sequences = len(tokens_BT) // self.spec.parts
 
         def part(number: int, into: Tensor) -> Tensor:

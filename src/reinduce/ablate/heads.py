@@ -1,0 +1,140 @@
+"""Ablations of heads on held-out documents: each alone at every checkpoint, pairs and selected sets at the last.
+
+Shape suffixes: B document, T1 predicted token.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reinduce.ablate.effects import AblationMetrics
+from reinduce.ablate.joint import ABLATIONS, OTHER_EDITS, ROWS, joint_losses
+from reinduce.ablate.sweep import pairs_of_heads, single_heads
+from reinduce.config.declare import Metric
+from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, require, stream_seed
+from reinduce.metrics.head_selection import Head, heads_above_threshold, heads_name, layer_matched_random_heads
+from reinduce.metrics.inputs import EvaluationSets
+from reinduce.model.stand_ins import stand_ins
+from reinduce.model.transformer import Transformer, token_losses
+
+JointEdit = tuple[str, int | None, str, Sequence[Head]]
+"""Why these heads, which random draw, the edit, and the heads."""
+
+
+class HeadAblations:
+    """The ablations of one run's heads, checkpoint by checkpoint."""
+
+    def __init__(
+        self,
+        arm: ArmSpec,
+        seed: int,
+        spec: AblateSpec,
+        settings: MeasureSpec,
+        metrics: Mapping[str, Metric],
+        sets: EvaluationSets,
+    ):
+        """Raises ValueError if there are fewer held-out documents than the ablation needs."""
+        heldout = sets["heldout"]
+        self.arm, self.seed, self.spec = arm, seed, spec
+        self.tokens, self.index = heldout.tokens[: spec.examples], heldout.column("loss_index")[: spec.examples]
+        require(
+            len(self.tokens) == spec.examples,
+            f"{heldout.path}: {len(self.tokens)} examples, ablation needs {spec.examples}",
+        )
+        self._metrics = lambda examples, direction: AblationMetrics(metrics, sets, settings, examples, direction)
+        self.swept = slice(spec.sweep_examples)
+
+    def set_window(
+        self, model_at: Callable[[int], Transformer], steps: Sequence[int], window: tuple[float, float] | None
+    ) -> None:
+        """Prepare what is measured; `window`: the run's phase-change window, if it has one."""
+        direction = change_direction(lambda step: clean_losses(model_at(step), self.tokens), steps, self.index, window)
+        few = len(self.tokens[self.swept])
+        self.whole = self._metrics(len(self.tokens), direction)
+        self.few = self._metrics(few, None if direction is None else direction[self.swept])
+
+    @torch.no_grad()
+    def sweep(self, model: Transformer, is_last: bool) -> Iterator[dict[str, Any]]:
+        """Yield the effects of ablating each head alone and, at the last checkpoint, each pair."""
+        tokens_BT = self.tokens[self.swept]
+        puts = stand_ins(model, tokens_BT)
+        baseline = first_copy(self.few.measure(clean_losses(model, tokens_BT)[None]))
+        for chosen, sweep in {"single": single_heads, "pair": pairs_of_heads}.items():
+            if chosen == "pair" and not is_last:
+                continue
+            summed: dict[tuple, dict[str, Tensor]] = {}
+            for rows, edit, heads, losses in sweep(model, tokens_BT, puts, self.spec.sweep_methods):
+                parts = self.few.measure(losses, rows)
+                for copy, one in enumerate(heads):
+                    total = summed.setdefault((edit, one), {})
+                    for name, part in parts.items():
+                        total[name] = total[name] + part[copy] if name in total else part[copy]
+            for (edit, heads), total in summed.items():
+                facts = {"edit": edit, "chosen": chosen, "heads": heads_name(heads)}
+                if chosen == "single":
+                    facts |= {"layer": heads[0][0], "head": heads[0][1]}
+                values = {name: value.item() for name, value in total.items()}
+                yield from (facts | row for row in self.few.rows(values, baseline))
+
+    @torch.no_grad()
+    def ablate_jointly(self, model: Transformer, edits: Iterable[JointEdit]) -> Iterator[dict[str, Any]]:
+        """Yield the effects of edits to several heads at once."""
+        puts = stand_ins(model, self.tokens)
+        baseline = first_copy(self.whole.measure(clean_losses(model, self.tokens)[None]))
+        edits, noise = list(edits), stream_seed("noise", self.arm.study, self.arm.arm, self.seed)
+        asked = [(edit, heads) for _, _, edit, heads in edits]
+        all_losses = joint_losses(model, self.tokens, asked, puts, noise)
+        for (chosen, draw, edit, heads), losses in zip(edits, all_losses, strict=True):
+            facts = {"edit": edit, "chosen": chosen, "draw": draw, "heads": heads_name(heads)}
+            values = first_copy(self.whole.measure(losses[None]))
+            yield from (facts | row for row in self.whole.rows(values, baseline))
+
+    def plan_joint(self, scores: Sequence[Mapping[str, Any]]) -> Iterator[JointEdit]:
+        """Yield every joint edit; none for a selection that is empty in this run."""
+        selected = {one.name: heads_above_threshold(scores, one.metric, one.at_least) for one in self.spec.selections}
+        for chosen, heads in selected.items():
+            if heads:
+                # Both ideal patterns: the one that is not the heads' own is the control.
+                for edit in (*ABLATIONS, *OTHER_EDITS):
+                    yield chosen, None, edit, heads
+        first = next(iter(selected.values()), [])
+        for draw in range(self.spec.draws):
+            name = stream_seed("ablate", self.arm.arm, self.seed, draw)
+            heads = layer_matched_random_heads(first, self.arm.model.layers, self.arm.model.heads, name)
+            if heads:
+                for edit in ABLATIONS:
+                    yield "random", draw, edit, heads
+
+
+def first_copy(values: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return the metrics of the first of several copies."""
+    return {name: value[0].item() for name, value in values.items()}
+
+
+@torch.no_grad()
+def clean_losses(model: Transformer, tokens_BT: Tensor) -> Tensor:
+    """Return losses without any intervention [B T-1]."""
+    return torch.cat([token_losses(model(chunk)[0], chunk) for chunk in tokens_BT.split(ROWS)])
+
+
+def change_direction(
+    losses_at: Callable[[int], Tensor], steps: Sequence[int], index: Tensor, window: tuple[float, float] | None
+) -> Tensor | None:
+    """Return the before-and-after vector [B]: how the window changed per-token losses, at length one.
+
+    From the last checkpoint at or before the window's start to the first at or after its
+    end; None without a window.
+    """
+    if window is None:
+        return None
+    before = max(step for step in steps if step <= window[0])
+    after = min(step for step in steps if step >= window[1])
+    change = at_index(losses_at(after), index) - at_index(losses_at(before), index)
+    return change / change.norm()
+
+
+def at_index(losses_BT1: Tensor, index: Tensor) -> Tensor:
+    """Return each document's loss at its own fixed random token index [B]."""
+    return losses_BT1.gather(1, index[:, None] - 1)[:, 0]

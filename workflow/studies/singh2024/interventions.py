@@ -1,0 +1,244 @@
+"""Clamps and ablations of Singh et al. (2024), on two labelled exemplars and a query.
+
+Shape suffixes: B sequence, T position, H head, K choice of heads, D model width, E head width, V label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from reinduce.studies.singh2024.answers import score_answers
+from reinduce.studies.singh2024.tasks.fewshot_classification import LABELS, QUERY, right_label
+
+from reinduce.config.declare import ablation, intervention
+from reinduce.config.specs import ModelSpec, require
+from reinduce.metrics.head_selection import Head, heads_above_threshold, heads_name
+from reinduce.model.clamps import Clamp
+from reinduce.model.sites import Edit
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from reinduce.metrics.inputs import AblationInputs
+    from reinduce.model.transformer import Transformer
+
+NEVER = -1e9
+"""Logit of a label that is not in the context."""
+PREVIOUS_TOKEN = 0.4
+"""Attention from labels to their exemplars from which a head counts as a previous-token head."""
+KEPT = {
+    "full": (),
+    "pattern_preserving": ("pattern",),
+    "value_preserving": ("v",),
+    "pattern_and_value_preserving": ("pattern", "v"),
+}
+"""Edit → sites of the layer above that keep their values of the clean pass."""
+
+
+class FewshotClamp(Clamp):
+    """A clamp that knows where exemplars and labels stand."""
+
+    def check(self, spec: ModelSpec) -> None:
+        """Raise ValueError if the clamp does not fit a model."""
+        name = self.type.rpartition(".")[2]
+        require(
+            spec.features > 0 and spec.context == 5,
+            f"{name} is for models that read five tokens, exemplars and labels in turn",
+        )
+        super().check(spec)
+
+
+@intervention("perfect_layer1")
+@dataclass(frozen=True, kw_only=True)
+class PerfectLayer1(FewshotClamp):
+    """A perfect previous-token layer below: scores are those of labels that carry their exemplar.
+
+    In a first pass each token but the query reads as the one before it, and the layer's scores are taken;
+    in the second the layer reads the embedding as it is, under these scores (appendix on clamps). All
+    lower layers are bypassed.
+    """
+
+    def check(self, spec: ModelSpec) -> None:
+        """Raise ValueError if the clamp does not fit a model."""
+        super().check(spec)
+        require(self.head is None, "perfect_layer1 is of all heads of the layer; leave out head")
+
+    def interventions(
+        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Edit], state: Tensor | None
+    ) -> list[Edit]:
+        """Return the embedding as the layer's input, and the scores of the shifted embedding."""
+        name = f"blocks.{self.layer}"
+        x_BTD = model.embed(tokens_BT)
+        shifted_BTD = torch.cat((x_BTD[:, :1], x_BTD[:, : QUERY - 1], x_BTD[:, QUERY:]), dim=1)
+        block = model.blocks[self.layer]
+        scores_BHTT = block.attn.scores(*block.attn.qkv(block.ln1(shifted_BTD), "qk"))
+        return [Edit(f"{name}.resid_pre", x_BTD), Edit(f"{name}.attn.scores", scores_BHTT)]
+
+
+@intervention("force_match")
+@dataclass(frozen=True, kw_only=True)
+class ForceMatch(FewshotClamp):
+    """The query attends to the label of its own class by `strength`, and else to the other one."""
+
+    strength: float = 1.0
+    """Weight of the right label; the wrong one gets the rest."""
+
+    def check(self, spec: ModelSpec) -> None:
+        """Raise ValueError if the clamp does not fit a model."""
+        super().check(spec)
+        require(0 <= self.strength <= 1, f"strength must lie between 0 and 1, not {self.strength}")
+
+    def interventions(
+        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Edit], state: Tensor | None
+    ) -> list[Edit]:
+        """Return the query's row of the pattern."""
+        right_B1 = right_label(tokens_BT, model.spec.vocabulary, model.spec.exemplars)[:, None]
+        row_BT = torch.zeros(tokens_BT.shape, device=tokens_BT.device)
+        row_BT = row_BT.scatter(1, right_B1, self.strength).scatter(1, sum(LABELS) - right_B1, 1 - self.strength)
+        heads = range(model.spec.heads) if self.head is None else (self.head,)
+        name = f"blocks.{self.layer}.attn.pattern"
+        return [Edit(name, row_BT[:, None], head, positions=[QUERY]) for head in heads]
+
+
+@intervention("force_copy")
+@dataclass(frozen=True, kw_only=True)
+class ForceCopy(FewshotClamp):
+    """A perfect copy: the logits of the two labels are the head's scores for them."""
+
+    overwrites_logits = True
+
+    def check(self, spec: ModelSpec) -> None:
+        """Raise ValueError if the clamp does not fit a model."""
+        super().check(spec)
+        require(self.head is not None, "force_copy needs a head: one head's scores become the logits")
+
+    def interventions(
+        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Edit], state: Tensor | None
+    ) -> list[Edit]:
+        """Return the logits of the two labels."""
+        name = f"blocks.{self.layer}.attn.scores"
+        captured = {name: None}
+        x_BTD = model.embed(tokens_BT, before)
+        for layer in range(self.layer + 1):
+            x_BTD = model.block(layer, x_BTD, before, captured)
+        scores_B2 = captured[name][:, self.head, QUERY, list(LABELS)]
+        logits_BV = torch.full((len(tokens_BT), model.spec.vocabulary), NEVER, device=tokens_BT.device)
+        logits_BV = logits_BV.scatter(1, tokens_BT[:, list(LABELS)], scores_B2)
+        return [Edit("logits", logits_BV[:, None].expand(-1, tokens_BT.shape[1], -1))]
+
+
+@ablation(evaluation_set="in_distribution")
+def silence_heads(inputs: AblationInputs) -> Iterator[dict]:
+    """Ablate heads to zero, and see how queries are answered.
+
+    Rows by `chosen` (why these heads) and `edit` (what stays as it was):
+
+    - `single`: each head alone (`full`);
+    - `all_but`: all heads of the last layer but one, which `head` names;
+    - `strongest`: all heads of the last layer but the `draw` strongest;
+    - `layer`: all heads of a layer; of the one below the last also with the last one's patterns
+      kept, its values kept, and both (what then changes is the path around the last layer);
+    - `previous_token`, `others`: the heads below the last layer that attend from a label to its
+      exemplar, and those that do not, in the same three ways;
+    - `wire`: one head (`draw`) of the layer below and one of the last layer (`head`) alone are
+      not ablated, with the last layer's values or patterns kept.
+
+    Metrics are those of `score_answers`. Between the first and the last checkpoint, layers alone are ablated.
+    """
+    model, scores = inputs.model, inputs.scores
+    last, heads = model.spec.layers - 1, range(model.spec.heads)
+    below = last - 1
+    query = Query(model, inputs.tokens)
+    every_H, each_HH = torch.ones(len(heads)), torch.eye(len(heads))
+    [baseline] = query.answer([], every_H[None])
+
+    def zero(layer: int, but: Iterable[int]) -> Edit:
+        kept = [*but]
+        return Edit(f"blocks.{layer}.attn.z", torch.tensor([[float(head in kept)] for head in heads]), scale=True)
+
+    def keep(edit: str) -> list[Edit]:
+        return [Edit(name := f"blocks.{last}.attn.{site}", query.clean[name]) for site in KEPT[edit]]
+
+    def rows(edit: str, chosen: str, ablated: list[Head], found: dict[str, float], **facts: int) -> Iterator[dict]:
+        named = {"edit": edit, "chosen": chosen, "heads": heads_name(ablated)}
+        for name, value in found.items():
+            yield named | facts | {"metric": f"{name}:in_distribution", "value": value, "baseline": baseline[name]}
+
+    def of_layer(layer: int, but: Iterable[int] = ()) -> list[Head]:
+        return [(layer, head) for head in heads if head not in but]
+
+    [mute] = query.answer([], 0 * every_H[None])
+    yield from rows("full", "layer", of_layer(last), mute, layer=last)
+    for edit in KEPT if last else ():
+        [found] = query.answer([zero(below, []), *keep(edit)], every_H[None])
+        yield from rows(edit, "layer", of_layer(below), found, layer=below)
+    if not inputs.is_end:
+        return
+    for layer in range(last):
+        for head in heads:
+            [found] = query.answer([zero(layer, [other for other in heads if other != head])], every_H[None])
+            yield from rows("full", "single", [(layer, head)], found, layer=layer, head=head)
+    for head, found in enumerate(query.answer([], 1 - each_HH)):
+        yield from rows("full", "single", [(last, head)], found, layer=last, head=head)
+    for head, found in enumerate(query.answer([], each_HH)):
+        yield from rows("full", "all_but", of_layer(last, [head]), found, layer=last, head=head)
+    strongest = rank_heads(scores, last)
+    if strongest:
+        added = query.answer([], torch.stack([each_HH[some].sum(dim=0) for some in strongest]))
+        for count, (some, found) in enumerate(zip(strongest, added, strict=True), start=1):
+            yield from rows("full", "strongest", of_layer(last, some), found, layer=last, draw=count)
+    if not last:
+        return
+    previous = [
+        head for layer, head in heads_above_threshold(scores, "label_to_exemplar", PREVIOUS_TOKEN) if layer == below
+    ]
+    others = [head for head in heads if head not in previous]
+    for chosen, gone, left in (("previous_token", previous, others), ("others", others, previous)):
+        for edit in ("full", "pattern_preserving", "value_preserving") if gone else ():
+            [found] = query.answer([zero(below, left), *keep(edit)], every_H[None])
+            yield from rows(edit, chosen, [(below, head) for head in gone], found, layer=below)
+    for edit in ("value_preserving", "pattern_preserving"):
+        for lower in heads:
+            for upper, found in enumerate(query.answer([zero(below, [lower]), *keep(edit)], each_HH)):
+                ablated = of_layer(below, [lower]) + of_layer(last, [upper])
+                yield from rows(edit, "wire", ablated, found, layer=last, head=upper, draw=lower)
+
+
+class Query:
+    """How queries are answered under interventions, with any heads of the last layer.
+
+    What each of these heads adds to the stream is computed once for interventions on the layers below; a
+    choice of heads is then a sum.
+    """
+
+    def __init__(self, model: Transformer, tokens_B6: Tensor):
+        self.model, self.tokens_B6 = model, tokens_B6
+        self.last = f"blocks.{model.spec.layers - 1}"
+        names = [f"{self.last}.attn.{site}" for site in ("pattern", "v")]
+        _, self.clean = model(tokens_B6[:, : QUERY + 1], capture=names)
+        """Patterns and values of the last layer in the clean pass."""
+
+    def answer(self, edits: Sequence[Edit], chosen_KH: Tensor) -> list[dict[str, float]]:
+        """Return `score_answers` for each row of `chosen_KH`: heads of the last layer that count (1) or not (0)."""
+        names = f"{self.last}.resid_pre", f"{self.last}.attn.z"
+        _, cache = self.model(self.tokens_B6[:, : QUERY + 1], edits, capture=names)
+        stream_BD, z_BHE = (cache[name][:, QUERY] for name in names)
+        layer = self.model.spec.layers - 1
+        added_BHD = self.model.blocks[layer].attn.head_out(z_BHE[:, None])[:, 0]
+        stream_KBD = stream_BD + torch.einsum("kh,bhd->kbd", chosen_KH, added_BHD)
+        logits_KBV = self.model.unembed(self.model.after_attention(layer, stream_KBD))
+        return [score_answers(logits_BV, self.tokens_B6) for logits_BV in logits_KBV]
+
+
+def rank_heads(scores: Iterable[dict], layer: int) -> list[list[int]]:
+    """Return the strongest induction head of a layer, the two strongest, and so on up to all."""
+    strength = {
+        row["head"]: row["value"]
+        for row in scores
+        if row["metric"] == "induction_strength" and row["layer"] == layer and row["value"] is not None
+    }
+    order = sorted(strength, key=lambda head: -strength[head])
+    return [order[: count + 1] for count in range(len(order))]
