@@ -43,10 +43,10 @@ test: env  ## the whole test suite, the smoke-scale workflow included
 test-slurm: env  ## the same workflow, and failures of jobs and nodes, on a SLURM cluster on this machine (needs SLURM)
 	$(BIN)/python -m pytest -n 3 --dist loadfile tests/slurm
 
-# All weights are random, so nothing is downloaded.
+# All weights are random, so nothing is downloaded. Warnings of the peers' own code do not stop the comparison.
 bench: export HF_HUB_OFFLINE := 1
 bench: .venv-bench/complete  ## this project compared with its peers: a table, and results/benchmarks.json (minutes)
-	.venv-bench/bin/python -m pytest -q tests/peers
+	.venv-bench/bin/python -m pytest -q -W default tests/peers
 	.venv-bench/bin/python -m benchmarks.run
 
 .venv-bench/complete: envs/bench.txt pyproject.toml
