@@ -10,10 +10,6 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-# Linting asks for one; the environment in use is that of envs/lock.txt.
-container: "docker://python:3.11-slim"
-
-
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
