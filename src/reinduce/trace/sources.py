@@ -1,8 +1,8 @@
 """Which source files a stage's results depend on.
 
-Snakemake does not see edits under `src/`, so each rule declares these files as input. They
-are found by following the imports of the stage's own modules, so that nobody keeps a list
-by hand: an edit to plotting never retrains a model.
+Snakemake does not track edits under `src/`, so each rule declares these files as input. They
+are found by following the imports of the stage's own modules, so no list is kept by hand:
+an edit to plotting never retrains a model.
 """
 
 import ast
@@ -17,10 +17,16 @@ PARTS = ("Snakefile", "config.yaml", "envs", "slurm", "src", "workflow")
 
 
 @cache
-def closure(module: str) -> tuple[Path, ...]:
-    """Files of this package that `module` ('reinduce.score') imports, its own included, sorted.
+def transitive_sources(module: str) -> tuple[Path, ...]:
+    """List the files of this package that a module imports, directly or not, its own included.
 
-    `reinduce.trace` is left out: it describes what was made and never changes it.
+    `reinduce.trace` is left out: it describes results and never changes them.
+
+    Args:
+        module: A module or package, e.g. 'reinduce.score'.
+
+    Returns:
+        Absolute paths, sorted.
     """
     found: set[Path] = set()
     waiting = _files(module)
@@ -35,15 +41,22 @@ def closure(module: str) -> tuple[Path, ...]:
 
 @cache
 def digest(module: str) -> str:
-    """Sixteen hexadecimal digits over the contents of `closure(module)`."""
+    """Compute a digest of the names and contents of `transitive_sources(module)`.
+
+    Args:
+        module: A module or package, e.g. 'reinduce.score'.
+
+    Returns:
+        Sixteen hexadecimal digits.
+    """
     total = hashlib.sha256()
-    for path in closure(module):
+    for path in transitive_sources(module):
         total.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes())
     return total.hexdigest()[:16]
 
 
 def _files(module: str) -> list[Path]:
-    """The file of a module; all files of a package; none for somebody else's module."""
+    """The file of a module; all files of a package; none for a module of another package."""
     parts = module.split(".")
     if parts[0] != PACKAGE.name:
         return []
@@ -68,7 +81,7 @@ def _imports(path: Path) -> list[str]:
 
 
 def _statements(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """All statements, those within others included; expressions, which import nothing, are most of a file."""
+    """All statements, nested ones included; expressions import nothing and are most of a file, so they are skipped."""
     for node in nodes:
         yield node
         for part in ("body", "orelse", "finalbody", "handlers", "cases"):
@@ -78,4 +91,4 @@ def _statements(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
 def _from(node: ast.ImportFrom) -> list[str]:
     below = [f"{node.module}.{alias.name}" for alias in node.names]
     as_modules = [name for name in below if _files(name)]
-    return as_modules if len(as_modules) == len(below) else [node.module, *as_modules]
+    return as_modules if len(as_modules) == len(below) else [str(node.module), *as_modules]
