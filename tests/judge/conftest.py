@@ -1,18 +1,18 @@
-"""Planted results: what a study's folder would hold if its arms had scored just so."""
+"""Planted results: the folder of a study whose arms have chosen values."""
 
 import pytest
 
 from reinduce import tables
 from reinduce.config.specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, to_json
 from reinduce.trace.files import write_text
-from reinduce.trace.manifest import Made, write_manifest
+from reinduce.trace.manifest import StageOutputs, write_manifest
 
 STEPS = (0, 10, 20)
 
 
 @pytest.fixture
 def plant(tmp_path):
-    """plant(arm, values) writes a trajectory measure and scores at three checkpoints, seed by seed; gives the root."""
+    """plant(arm, values) writes a trajectory metric and scores at three checkpoints for each seed; returns the root."""
 
     def write(arm: str, values: list[float | None], study: str = "paper"):
         model = ModelSpec(layers=1, d_model=8, heads=2, vocabulary=8, context=8)
@@ -26,8 +26,10 @@ def plant(tmp_path):
             for step in STEPS:
                 scored = row | {"step": step, "metric": "icl_score", "value": None if value is None else value * step}
                 tables.write_rows("scores", [scored], folder / f"step{step:08d}.parquet")
-            made = Made(manifest=folder / "manifest.json", inputs=[], outputs=sorted(folder.glob("*.parquet")))
-            write_manifest(made, "reinduce.score.command", 0.0, ["planted"])
+            outputs = StageOutputs(
+                manifest=folder / "manifest.json", inputs=[], outputs=sorted(folder.glob("*.parquet"))
+            )
+            write_manifest(outputs, "reinduce.score.command", 0.0, ["planted"])
         return tmp_path
 
     return write
@@ -44,8 +46,8 @@ def make_claim():
             "study": "paper",
             "scale": "smoke",
             "seeds": dict.fromkeys(("paper/two", "paper/one"), list(range(5))),
-            "register": "A-01",
-            "says": "It comes abruptly.",
+            "claim_number": "A-01",
+            "statement": "It comes abruptly.",
             "source": {"paper": "paper", "where": "Section 1"},
             "paper_value": "a quarter",
             "reads": {"trajectories": ["$arm"]},

@@ -1,4 +1,4 @@
-"""A results folder as the other stages would leave it, with numbers drawn from simple curves."""
+"""A results folder like that of a real run, with numbers from simple curves."""
 
 import itertools
 import math
@@ -70,7 +70,7 @@ KINDS = ("repeat", "recall", "synonym", "mapping", "majority")
 
 
 def write_results(root: Path, seeds: dict[str, int], checkpoints: int, indices: int = CONTEXT - 1) -> Path:
-    """Write all arms of all studies: `seeds` per task, about so many checkpoints a run."""
+    """Write all arms of all studies: `seeds` per task, about `checkpoints` checkpoints for each run."""
     arms = [(study, arm, facts) for study, arms in STUDIES.items() for arm, facts in arms.items()]
     for study, arm, (task, layers, smeared, mlp, middle) in arms:
         steps = 4000 if mlp else 1600
@@ -100,7 +100,7 @@ def write_results(root: Path, seeds: dict[str, int], checkpoints: int, indices: 
 
 
 def _change(step: int, steps: int, middle: float | None, seed: int) -> float:
-    """How much of the change is behind a run at a step, 0 to 1."""
+    """The share of the phase change that a run has completed at a step, 0 to 1."""
     if middle is None:
         return 0.0
     return 1 / (1 + math.exp(-(step / steps - middle * (1 + 0.04 * (seed % 5 - 2))) * 60))
@@ -221,7 +221,7 @@ def _write_ablations(run: Path, key: dict, spec: ArmSpec, middle, seed: int, str
 
 
 def _answers(spec: ArmSpec, strength: dict, rng):
-    """Rows of ablations as runs on exemplars have them."""
+    """Rows of table `ablations` like those of runs on exemplars."""
     last, heads = spec.train.steps, range(spec.model.heads)
     for step in spec.train.checkpoints.steps(last):
         for edit in ("full", "pattern_and_value_preserving"):

@@ -1,14 +1,14 @@
-"""Which edits make what stale, and files that are whole or not there."""
+"""Which edits make which results stale, and files that are complete or absent."""
 
 import pytest
 
 from reinduce.task import TASKS
-from reinduce.trace.files import write_text, written_aside
-from reinduce.trace.sources import PACKAGE, _imports, closure, digest
+from reinduce.trace.files import atomic_write, write_text
+from reinduce.trace.sources import PACKAGE, _imports, digest, transitive_sources
 
 
 def names(module):
-    return {path.relative_to(PACKAGE).as_posix() for path in closure(module)}
+    return {path.relative_to(PACKAGE).as_posix() for path in transitive_sources(module)}
 
 
 def test_an_edit_to_plots_touches_the_report_alone():
@@ -44,28 +44,28 @@ def test_imports_are_found_wherever_they_stand(tmp_path):
     assert sorted(_imports(path)) == ["a", "b", "c", "d", "e", "f.g", "h", "j"]
 
 
-def test_what_only_a_function_imports_is_a_source():
+def test_an_import_within_a_function_is_a_source():
     assert {"task/exemplars.py", "model/tensors.py"} <= names("reinduce.task.specs")
 
 
 def test_every_task_is_a_source_of_what_trains_on_one():
-    """Streams are imported by name, which nobody can follow: the whole package counts."""
+    """Streams are imported by a computed name, which cannot be followed: the whole package counts."""
     for stage in ("data", "train", "score"):
         assert {f"task/{name}.py" for name in TASKS} <= names(f"reinduce.{stage}")
 
 
-def test_what_describes_results_makes_none_stale():
+def test_an_edit_to_trace_makes_no_result_stale():
     assert not any(name.startswith("trace/") for name in names("reinduce.train"))
 
 
-def test_digests_tell_stages_apart_and_stay():
+def test_digests_are_stable_and_differ_between_stages():
     assert digest("reinduce.train") == digest("reinduce.train") != digest("reinduce.score")
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path):
+def test_a_failed_write_leaves_the_previous_version(tmp_path):
     path = write_text(tmp_path / "f", "old")
-    with pytest.raises(RuntimeError), written_aside(path) as aside:
-        aside.write_text("half")
+    with pytest.raises(RuntimeError), atomic_write(path) as partial:
+        partial.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["f"]

@@ -200,21 +200,21 @@ class Study(Strict):
 
 
 class Source(Strict):
-    """Where a claim stands."""
+    """Where a paper makes a claim."""
 
     paper: str
     """The paper, by study key."""
     where: str
-    """The place in it."""
+    """The section, figure or table."""
 
 
 class Side(Strict):
-    """One side of a number: exactly one of the two."""
+    """One side of a number: exactly one of `above` and `below`."""
 
     above: float | None = None
-    """The side of larger values."""
+    """Larger values than this."""
     below: float | None = None
-    """The side of smaller values."""
+    """Smaller values than this."""
 
     @model_validator(mode="after")
     def _one(self):
@@ -227,13 +227,13 @@ class Criterion(Strict):
     """When a claim holds, written before the run."""
 
     statistic: Literal["mean", "median", "share"]
-    """Over seeds; share: of those for which the value is 1, where it is 0 or 1."""
+    """Over seeds; share: that of seeds with value 1, where each value is 0 or 1."""
     holds: Side
-    """Where the whole interval must lie for the claim to hold."""
+    """Where the whole confidence interval must lie for the claim to hold."""
     fails: Side
-    """Where the whole interval must lie for the claim to fail."""
-    between: tuple[float, float] | None = None
-    """The least and the largest value that a seed can give; needed for an interval where all give the same."""
+    """Where the whole confidence interval must lie for the claim to fail."""
+    value_range: tuple[float, float] | None = None
+    """The least and the largest value that a seed can have; needed for an interval where all values are equal."""
     why: str
     """Why these numbers, and where they come from."""
 
@@ -244,11 +244,14 @@ class Criterion(Strict):
             raise ValueError("holds and fails must lie on opposite sides: one above, one below")
         if (up and self.holds.above < self.fails.below) or (not up and self.holds.below > self.fails.above):
             raise ValueError("holds and fails overlap")
-        bounds = [value for side in (self.holds, self.fails) for value in (side.above, side.below) if value is not None]
-        if self.statistic == "share" and not all(0 < bound < 1 for bound in bounds):
-            raise ValueError("a share lies between 0 and 1, and so must its bounds")
-        if self.between is not None and not all(self.between[0] < bound < self.between[1] for bound in bounds):
-            raise ValueError("holds and fails must lie between the values that `between` names")
+        sides = (self.holds, self.fails)
+        thresholds = [value for side in sides for value in (side.above, side.below) if value is not None]
+        if self.statistic == "share" and not all(0 < threshold < 1 for threshold in thresholds):
+            raise ValueError("a share lies between 0 and 1, and so must its thresholds")
+        if self.value_range is not None:
+            least, largest = self.value_range
+            if not all(least < threshold < largest for threshold in thresholds):
+                raise ValueError("the thresholds of holds and fails must lie within value_range")
         return self
 
 
@@ -256,30 +259,30 @@ class Control(Strict):
     """The same evidence where the claim must not hold."""
 
     with_: dict[str, str | int | float | bool] = Field(alias="with")
-    """Bindings that replace the claim's."""
+    """Parameters of the query that replace the claim's."""
     why: str
-    """Why it must not hold there."""
+    """Why the claim must not hold there."""
 
 
 class Claim(Strict):
-    """A sentence from a paper, its evidence, and its criterion."""
+    """A statement from a paper, its evidence, and its criterion."""
 
     id: Name
     """Its name within the study."""
-    register_: str = Field(alias="register")
+    claim_number: str
     """Its number in the study's notes."""
-    says: str
-    """The sentence."""
+    statement: str
+    """What is claimed, in one sentence."""
     source: Source
-    """Where it stands."""
+    """Where the paper makes the claim."""
     paper_value: str
     """The paper's own number, as context."""
     reads: dict[str, list[str]]
-    """table → arms (or tasks, for tables of a whole task); $name is bound by `with`."""
+    """table → arms (or tasks, for tables of a whole task); $name stands for a parameter of `with`."""
     with_: dict[str, str | int | float | bool] = Field(alias="with", default={})
-    """Values of the names in the query and in `reads`."""
+    """Values of the parameters of the query and of `reads`."""
     evidence: str
-    """SQL that gives one row a seed: seed, value."""
+    """SQL with one row for each seed: seed, value."""
     unit: str
     """What the value is."""
     criterion: Criterion
@@ -289,4 +292,4 @@ class Claim(Strict):
     figure: str
     """The figure that shows it."""
     scope: str = ""
-    """What the verdict does not speak about."""
+    """What the verdict does not cover."""

@@ -1,8 +1,8 @@
 """Which source files a stage's results depend on.
 
-Snakemake does not see edits under `src/`, so each rule declares these files as input. They
-are found by following the imports of the stage's own modules, so that nobody keeps a list
-by hand: an edit to plotting never retrains a model.
+Snakemake does not track edits under `src/`, so each rule declares these files as input. They
+are found by following the imports of the stage's own modules, so no list is kept by hand:
+an edit to plotting never retrains a model.
 """
 
 import ast
@@ -21,10 +21,16 @@ PARTS = ("Snakefile", "config.yaml", "envs", "slurm", "src", "workflow")
 
 
 @cache
-def closure(*modules: str) -> tuple[Path, ...]:
-    """Files of this package, studies included, that some modules ('reinduce.score') import, their own too, sorted.
+def transitive_sources(*modules: str) -> tuple[Path, ...]:
+    """List the files of this package, studies included, that modules import, directly or not, their own included.
 
-    `reinduce.trace` is left out: it describes what was made and never changes it.
+    `reinduce.trace` is left out: it describes results and never changes them.
+
+    Args:
+        modules: Modules or packages, e.g. 'reinduce.score'.
+
+    Returns:
+        Absolute paths, sorted.
     """
     found: set[Path] = set()
     waiting = [file for module in modules for file in _files(module)]
@@ -39,9 +45,16 @@ def closure(*modules: str) -> tuple[Path, ...]:
 
 @cache
 def digest(*modules: str) -> str:
-    """Sixteen hexadecimal digits over the contents of `closure(*modules)`."""
+    """Compute a digest of the names and contents of `transitive_sources(*modules)`.
+
+    Args:
+        modules: Modules or packages, e.g. 'reinduce.score'.
+
+    Returns:
+        Sixteen hexadecimal digits.
+    """
     total = hashlib.sha256()
-    for name, path in sorted((_name_of(path), path) for path in closure(*modules)):
+    for name, path in sorted((_name_of(path), path) for path in transitive_sources(*modules)):
         total.update(name.encode() + b"\0" + path.read_bytes())
     return total.hexdigest()[:16]
 
@@ -55,7 +68,7 @@ def _name_of(path: Path) -> str:
 
 
 def _files(module: str) -> list[Path]:
-    """The file of a module; all files of a package; none for somebody else's module."""
+    """The file of a module; all files of a package; none for a module of another package."""
     parts = module.split(".")
     if parts[0] != PACKAGE.name:
         return []
@@ -86,7 +99,7 @@ def _imports(path: Path) -> list[str]:
 
 
 def _statements(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """All statements, those within others included; expressions, which import nothing, are most of a file."""
+    """All statements, nested ones included; expressions import nothing and are most of a file, so they are skipped."""
     for node in nodes:
         yield node
         for part in ("body", "orelse", "finalbody", "handlers", "cases"):
@@ -96,4 +109,4 @@ def _statements(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
 def _from(node: ast.ImportFrom) -> list[str]:
     below = [f"{node.module}.{alias.name}" for alias in node.names]
     as_modules = [name for name in below if _files(name)]
-    return as_modules if len(as_modules) == len(below) else [node.module, *as_modules]
+    return as_modules if len(as_modules) == len(below) else [str(node.module), *as_modules]
