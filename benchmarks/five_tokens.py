@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 
 import torch
+from reinduce.task import exemplars
 
 from benchmarks import peers
 from benchmarks.models import five_token_model
 from benchmarks.timing import compared, in_turns
 from reinduce.config.specs import CheckpointSpec, TrainSpec
 from reinduce.model.transformer import sequence_losses
-from reinduce.task import exemplars
 from reinduce.train.loop import AdamW
 from reinduce.train.short import Losses, compiled
 

@@ -1,8 +1,9 @@
 """Models that several benchmarks train."""
 
+from reinduce.task import exemplars
+
 from reinduce.config.specs import ClampSpec, ModelSpec
 from reinduce.model.transformer import Transformer
-from reinduce.task import exemplars
 
 
 def five_token_model(task: exemplars.Spec, clamps: list[dict]) -> Transformer:

@@ -69,7 +69,9 @@ def compare(before: Path, after: Path) -> tuple[int, float, str]:
     old, new = rename(pq.read_table(before).to_pandas()), pq.read_table(after).to_pandas()
     if set(old) != set(new):
         return len(old), np.inf, f"columns {sorted(set(old) ^ set(new))}"
-    numbers = [name for name in new if new[name].dtype.kind == "f" and name not in ("layer", "head", "draw", "replicate")]
+    numbers = [
+        name for name in new if new[name].dtype.kind == "f" and name not in ("layer", "head", "draw", "replicate")
+    ]
     keys = [name for name in new if name not in (*numbers, *IGNORED)]
     old, new = (rows[[*keys, *numbers]].sort_values(keys, ignore_index=True) for rows in (old, new))
     if len(old) != len(new):

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from reinduce.task import exemplars
 from torch import Tensor
 
 from benchmarks.models import five_token_model
 from reinduce.config.specs import CheckpointSpec, ModelSpec, TrainSpec
 from reinduce.model.transformer import Transformer, sequence_losses
-from reinduce.task import exemplars
 from reinduce.train.loop import AdamW, Sums, learning_rate
 from reinduce.train.processes import ALONE
 from reinduce.train.short import compiled

@@ -1,4 +1,4 @@
-"""The command line: what a user can mend is one line, and logs hold what was said."""
+"""The command line: an error of the user is one line, and logs hold all messages."""
 
 import subprocess
 import sys

@@ -28,19 +28,19 @@ COMMANDS = {
     "ablate": ("reinduce.ablate.command", "ablate the heads of a run"),
     "attribute": ("reinduce.attribute.command", "attribute logits to the heads of a run"),
     "judge": ("reinduce.judge.command", "judge one claim"),
-    "ledger": ("reinduce.judge.command", "join all verdicts"),
-    "figure": ("reinduce.report.command", "run one figure's notebook"),
+    "ledger": ("reinduce.judge.command", "join all verdicts in one table"),
+    "figure": ("reinduce.report.command", "execute one figure's notebook"),
     "index": ("reinduce.report.command", "write the report's front page"),
     "show": ("reinduce.report.command", "print the ledger"),
-    "trace": ("reinduce.trace.command", "say where a claim's number comes from"),
-    "replay": ("reinduce.replay.command", "run again in a folder of its own, and compare"),
+    "trace": ("reinduce.trace.command", "print where a claim's number comes from"),
+    "replay": ("reinduce.replay.command", "run the workflow again in another folder and compare"),
     "crate": ("reinduce.trace.crate", "export a run as a Workflow Run RO-Crate"),
-    "compare": ("reinduce.replay.command", "compare results with others or with the reference"),
-    "reference": ("reinduce.replay.command", "write the reference that others' runs are compared with"),
+    "compare": ("reinduce.replay.command", "compare results with other results or with the reference"),
+    "reference": ("reinduce.replay.command", "write the reference with which other runs are compared"),
 }
 
 FAULTS = (ValueError, OSError)
-"""What a user can mend: told in one line. Anything else is our fault and shows where it happened."""
+"""What a user can fix: printed in one line. Internal errors print a traceback."""
 
 AND = "+"
 """Stands between jobs of one command that share a process: starting one takes longer than a short job."""
@@ -74,18 +74,18 @@ def run(command: str, jobs: list[argparse.Namespace]) -> int:
             sys.modules["torch"].set_num_threads(1)
         made = getattr(importlib.import_module(module), f"run_{command}")(*jobs)
         if made:
-            from reinduce.trace.manifest import forget_scratch, write_manifest
+            from reinduce.trace.manifest import remove_scratch, write_manifest
 
             made = made if isinstance(made, list) else [made]
             for one in made:
                 write_manifest(one, sources_of(command), started, jobs[0].rule)
-            forget_scratch(made)
+            remove_scratch(made)
     except FAULTS as error:
         logging.error("reinduce %s: %s", command, said(error))
         return 2
     except chain.Refused as refused:
         logging.error("reinduce %s: %s", command, refused)
-        return chain.STATUS
+        return chain.EXIT_REFUSED
     except Exception:
         logging.error("%s", traceback.format_exc())
         raise SystemExit(1) from None
@@ -103,7 +103,7 @@ def said(error: Exception) -> str:
         errno.EPERM: "allow this user to write there, or set `results` to a folder that it may write to",
         errno.EROFS: "set `results` to a folder that can be written to",
         errno.ENOENT: "make it first, or give another",
-    }.get(error.errno, "mend that and run it again")
+    }.get(error.errno, "fix that and run it again")
     where = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
     return f"{where or 'a file'}: {os.strerror(error.errno).lower()}; {advice}"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reinduce.trace.files import written_aside
+from reinduce.trace.files import atomic_write
 
 RUN_KEYS = [("study", pa.string()), ("arm", pa.string()), ("seed", pa.int32())]
 MEASURE = [("metric", pa.string()), ("metric_version", pa.int32())]
@@ -128,7 +128,7 @@ def write_rows(table: str, rows: Iterable[Mapping], path: str | Path, keep_order
 
     Columns missing from a row are null. Raises ValueError for a column the table lacks.
     """
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         pq.write_table(_as_table(table, rows, path, keep_order), aside, compression="zstd")
     return Path(path)
 
@@ -139,7 +139,7 @@ def rows_writer(table: str, path: str | Path) -> Iterator[Callable[[Iterable[Map
 
     Call it in the order of the key columns; the file is in place once the block ends well.
     """
-    with written_aside(path) as aside, pq.ParquetWriter(aside, schema(table), compression="zstd") as file:
+    with atomic_write(path) as aside, pq.ParquetWriter(aside, schema(table), compression="zstd") as file:
         yield lambda rows: file.write_table(_as_table(table, rows, path))
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from reinduce.task.evaluation import Questions, in_context_score
 
 from reinduce.ablate.command import Effects
 from reinduce.config.specs import MeasureSpec
-from reinduce.task.evaluation import Questions, in_context_score
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-
 from reinduce.ablate.exemplars import effects, strongest
+from reinduce.task import exemplars
+from reinduce.task.exemplars import answered
+
 from reinduce.config.specs import ModelSpec, from_dict
 from reinduce.model.sites import Edit
 from reinduce.model.transformer import Transformer
-from reinduce.task import exemplars
-from reinduce.task.exemplars import answered
 
 SPEC = exemplars.Spec(classes=12, new_classes=7, features=16)
 TOKENS = exemplars.sequences(SPEC, "trained", 200, 3)

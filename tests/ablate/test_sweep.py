@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 import torch
-
 from reinduce.ablate.choose import above, matched_draw
+
 from reinduce.ablate.joint import ABLATIONS, joint_losses
 from reinduce.ablate.sweep import pairs_of_heads, single_heads
 from reinduce.model import copies

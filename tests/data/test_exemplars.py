@@ -6,7 +6,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-
 from reinduce.data.exemplars import from_latent
 from reinduce.task.evaluation import read_examples
 from reinduce.task.exemplars import SETS, ExemplarsSpec, read_features

@@ -3,9 +3,9 @@
 import pyarrow.parquet as pq
 import pytest
 import torch
-
 from reinduce.task import TASKS, read_task
 from reinduce.task.evaluation import loss_indices, read_examples
+
 from reinduce.trace.files import sha256
 
 SPEC = {"vocabulary": 128, "context": 64}

@@ -1,10 +1,10 @@
 """What the tasks that translate and that ask write beside their frozen sets."""
 
 import torch
-
-from reinduce.score.checkpoint import read_frozen_sets
 from reinduce.task.evaluation import read_examples, read_questions
 from reinduce.task.suite import KINDS, SuiteSpec
+
+from reinduce.score.checkpoint import read_frozen_sets
 
 PERIOD, MEANINGS = 9, 31
 

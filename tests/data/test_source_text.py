@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tokenizers import Tokenizer
-
 from reinduce.data.source_text import common_tokens, heldout_windows
 from reinduce.task import TASKS, read_task
 from reinduce.task.evaluation import loss_indices, read_examples
 from reinduce.task.source_text import Spec, training_tokens
+from tokenizers import Tokenizer
+
 from reinduce.trace.files import sha256
 
 SPEC = {"vocabulary": 300, "context": 32, "source": "folder", "heldout_share": 0.1}

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from reinduce.task import exemplars
 
 from reinduce.config.specs import ArmSpec, CheckpointSpec, ClampSpec, ModelSpec, TrainSpec, from_dict
 from reinduce.model.transformer import Transformer, sequence_losses
-from reinduce.task import exemplars
 from reinduce.train.loop import train
 
 SPEC = exemplars.Spec(classes=12, new_classes=7, exemplars=2, features=16)

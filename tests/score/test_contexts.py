@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-
-from reinduce.model.transformer import token_losses
 from reinduce.score.contexts import Contexts, context_scores, read_contexts, table_advantages, token_classes
 from reinduce.task.evaluation import copyable, read_examples
+
+from reinduce.model.transformer import token_losses
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-
-from reinduce.config.specs import ModelSpec
-from reinduce.model.transformer import Transformer
 from reinduce.score.exemplars import OF_HEADS, compositions, measures, non_exponentiality
 from reinduce.task import exemplars
 from reinduce.task.exemplars import answered
+
+from reinduce.config.specs import ModelSpec
+from reinduce.model.transformer import Transformer
 
 SPEC = exemplars.Spec(classes=12, new_classes=7, features=16)
 TOKENS = exemplars.sequences(SPEC, "trained", 300, 3)

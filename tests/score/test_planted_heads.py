@@ -8,12 +8,12 @@ import math
 
 import pytest
 import torch
+from reinduce.score.heads import attention_at, copying, diagonals, prefix_matching, previous_token, repeat_offsets
+from reinduce.score.weights import head_weights, ov_eigenvalues, qk_trace
 
 from reinduce.config.specs import ModelSpec
 from reinduce.model.patterns import induction_pattern, induction_targets, previous_token_pattern
 from reinduce.model.transformer import Transformer
-from reinduce.score.heads import attention_at, copying, diagonals, prefix_matching, previous_token, repeat_offsets
-from reinduce.score.weights import head_weights, ov_eigenvalues, qk_trace
 
 PERIOD, REPEATS, VOCABULARY = 25, 4, 64
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-
-from reinduce.config.specs import IndexPair
 from reinduce.task.evaluation import copyable, in_context_score, loss_indices, read_examples
 from reinduce.task.specs import EvaluationSpec
+
+from reinduce.config.specs import IndexPair
 
 
 def slow_copyable(example):

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from reinduce.task import exemplars
 
 from reinduce.model.tensors import save_tensors
-from reinduce.task import exemplars
 
 SPEC = exemplars.Spec(classes=12, new_classes=7, exemplars=3)
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from reinduce.task import phrases
 
 SPEC = phrases.Spec(vocabulary=128, context=128)

@@ -5,7 +5,6 @@ import dataclasses
 import json
 
 import pytest
-
 from reinduce.task import TASKS, exemplars, phrases, read_task, source_text, suite, synonyms, topics
 from reinduce.task.specs import own_files
 

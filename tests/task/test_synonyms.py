@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from reinduce.task import phrases, synonyms
 
 SPEC = synonyms.Spec(vocabulary=128, context=128)

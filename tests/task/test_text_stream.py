@@ -4,7 +4,6 @@ from array import array
 
 import pytest
 import torch
-
 from reinduce.task import source_text
 
 SPEC = source_text.Spec(vocabulary=1000, context=11)

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from reinduce.task import phrases, topics
 
 SPEC = topics.Spec(vocabulary=128, context=128)

@@ -1,8 +1,8 @@
 """Which edits make which results stale, and files that are complete or absent."""
 
 import pytest
-
 from reinduce.task import TASKS
+
 from reinduce.trace.files import atomic_write, write_text
 from reinduce.trace.sources import PACKAGE, _imports, digest, transitive_sources
 

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from reinduce.task.evaluation import read_examples
 
 from reinduce import tables
 from reinduce.model.checkpoint import load_checkpoint
-from reinduce.task.evaluation import read_examples
 
 SMOKE = ("--config", "scale=smoke")
 

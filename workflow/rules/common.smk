@@ -19,7 +19,7 @@ from reinduce.config.tree import NAME, STUDY
 from reinduce.config.validate import ConfigError
 from reinduce.front_door import resolve
 from reinduce.orphans import QueueError, end_orphans
-from reinduce.trace.sources import closure
+from reinduce.trace.sources import transitive_sources
 
 try:
     resolved = resolve(config, root=Path(workflow.basedir))
@@ -56,7 +56,7 @@ def claim_queue():
 def sources(command, modules=()):
     """Source files whose edit makes a command's results stale; a package's templates are sources too."""
     followed = sources_of(command)
-    return [*closure(followed, *modules), *sorted(Path("src", *followed.split("."), "templates").glob("*"))]
+    return [*transitive_sources(followed, *modules), *sorted(Path("src", *followed.split("."), "templates").glob("*"))]
 
 
 def sources_for(stage, batch):

@@ -19,7 +19,7 @@ from reinduce.metrics.training import read_window
 from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
 from reinduce.model.transformer import Transformer
 from reinduce.tables import read_table, rows_writer
-from reinduce.trace.manifest import Made
+from reinduce.trace.manifest import StageOutputs
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +37,12 @@ def add_ablate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the table goes")
 
 
-def run_ablate(*jobs: argparse.Namespace) -> list[Made]:
+def run_ablate(*jobs: argparse.Namespace) -> list[StageOutputs]:
     """Write the `ablations` table of each run."""
     return [ablate_run(job) for job in jobs]
 
 
-def ablate_run(args: argparse.Namespace) -> Made:
+def ablate_run(args: argparse.Namespace) -> StageOutputs:
     """Write the `ablations` table of a run."""
     arm, settings = read_spec(ArmSpec, args.train), read_spec(MeasureSpec, args.measure)
     task = read_task(args.data / "task.json")
@@ -60,7 +60,7 @@ def ablate_run(args: argparse.Namespace) -> Made:
     seconds = time.monotonic() - began
     name = f"{arm.study}/{arm.arm}/seed{args.seed}"
     log.info("%s  %d ablations at %d checkpoints in %.0f s", name, len(edits), len(steps), seconds)
-    return Made(
+    return StageOutputs(
         manifest=args.out / "manifest.json",
         inputs=[
             args.ablate,

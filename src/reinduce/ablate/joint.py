@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from reinduce.metrics.head_selection import Head
 from reinduce.ablate.sweep import edit_name
+from reinduce.metrics.head_selection import Head
 from reinduce.model.patterns import induction_pattern, previous_token_pattern
 from reinduce.model.sites import Edit
 from reinduce.model.stand_ins import METHODS, StandIns

@@ -19,7 +19,7 @@ from reinduce.model.stand_ins import stand_ins
 from reinduce.model.transformer import Transformer, token_losses
 from reinduce.tables import write_rows
 from reinduce.tasks.evaluation_sets import EvaluationSet
-from reinduce.trace.manifest import Made
+from reinduce.trace.manifest import StageOutputs
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +35,13 @@ def add_attribute_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the table goes")
 
 
-def run_attribute(*jobs: argparse.Namespace) -> list[Made]:
+def run_attribute(*jobs: argparse.Namespace) -> list[StageOutputs]:
     """Write the `attributions` table of each run, for all its checkpoints."""
     return [attribute_run(job) for job in jobs]
 
 
 @torch.no_grad()
-def attribute_run(args: argparse.Namespace) -> Made:
+def attribute_run(args: argparse.Namespace) -> StageOutputs:
     """Write the `attributions` table of a run, for all its checkpoints."""
     arm = read_spec(ArmSpec, args.train)
     if not arm.model.has_heads:
@@ -60,7 +60,7 @@ def attribute_run(args: argparse.Namespace) -> Made:
         facts = keys | {"step": step, "n": len(repeated)}
         rows += (facts | row for row in here)
     log.info("%s/%s/seed%d  %d checkpoints attributed", arm.study, arm.arm, args.seed, len(steps))
-    return Made(
+    return StageOutputs(
         manifest=args.out / "manifest.json",
         inputs=[args.train, repeated_file, random_file, *(checkpoint_path(args.checkpoints, s) for s in steps)],
         outputs=[write_rows("attributions", rows, args.out / "attributions.parquet")],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reinduce.config.task_definition import read_task
 from reinduce.trace.files import write_text
-from reinduce.trace.manifest import Made
+from reinduce.trace.manifest import StageOutputs
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +14,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the task's data folder")
 
 
-def run_data(args: argparse.Namespace) -> Made:
+def run_data(args: argparse.Namespace) -> StageOutputs:
     """Write the data folder of a task.
 
     Raises:
@@ -24,7 +24,7 @@ def run_data(args: argparse.Namespace) -> Made:
     facts = task.write_data(args.out)
     # Later stages read the task beside its data; usually it lies there already.
     write_text(args.out / "task.json", args.task.read_text())
-    return Made(
+    return StageOutputs(
         manifest=args.out / "manifest.json",
         inputs=[args.task, *task.user_files()],
         outputs=[args.out / name for name in task.file_names()],

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from reinduce.trace.files import written_aside
+from reinduce.trace.files import atomic_write
 
 DTYPES = {"F32": torch.float32, "F64": torch.float64, "I64": torch.int64}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -35,7 +35,7 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[st
         offset += size
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with written_aside(path) as aside, open(aside, "wb") as file:
+    with atomic_write(path) as aside, open(aside, "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for block, size in blocks:
             file.write(ctypes.string_at(block.data_ptr(), size) if size else b"")

@@ -14,7 +14,7 @@ from typing import Any
 
 from reinduce.config import yaml
 from reinduce.config.layout import GIVEN
-from reinduce.config.load import as_given, load, tolerances
+from reinduce.config.load import as_given, load
 from reinduce.config.resolved import RESOLVED, Resolved, settings
 from reinduce.replay import inventory
 from reinduce.replay.compare import Comparison, VerdictChange, check_scales, compare_inventories
@@ -84,7 +84,7 @@ def run_replay(args: argparse.Namespace) -> None:
     log.info("replay: runs in %s; continue a stopped run with: --into %s", into, into)
     run_workflow(into, values, targets, args.cores, args.profile)
     candidate = inventory.build_inventory(load(yaml.typed(values)), into)
-    comparison = compare_inventories(candidate, reference, tolerances(), partial=bool(args.claims))
+    comparison = compare_inventories(candidate, reference, partial=bool(args.claims))
     _report_comparison(comparison, against, into / "replay.json")
 
 
@@ -112,7 +112,7 @@ def run_compare(args: argparse.Namespace) -> None:
     resolved, _ = as_given(args.results)
     reference = _read_inventory(args.against)
     candidate = inventory.build_inventory(resolved)
-    _report_comparison(compare_inventories(candidate, reference, tolerances()), args.against, args.json)
+    _report_comparison(compare_inventories(candidate, reference), args.against, args.json)
 
 
 def add_reference_arguments(parser: argparse.ArgumentParser) -> None:

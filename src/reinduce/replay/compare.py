@@ -4,13 +4,13 @@ The candidate is the run that is checked, the reference the one that it is compa
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
-from reinduce.config.tree import Tolerance
+from reinduce.config.declare import Tolerance
 from reinduce.replay.inventory import DIGITS, Group, Inventory
+from reinduce.replay.tolerances import FindTolerance, find_tolerance
 
 IDENTICAL, WITHIN, DIFFERENT, ABSENT = "bit-identical", "within tolerance", "different", "only in reference"
 CLASSES = (IDENTICAL, WITHIN, DIFFERENT, ABSENT)
@@ -85,14 +85,14 @@ class Comparison:
 
 
 def compare_inventories(
-    candidate: Inventory, reference: Inventory, tolerances: Sequence[Tolerance], partial: bool = False
+    candidate: Inventory, reference: Inventory, tolerances: FindTolerance = find_tolerance, partial: bool = False
 ) -> Comparison:
     """Compare two runs.
 
     Args:
         candidate: The run that is checked.
         reference: The run that it is compared with.
-        tolerances: Allowed differences of means; the first that fits a metric counts.
+        tolerances: Gives the allowed difference of a mean.
         partial: Whether the candidate is meant to lack files of the reference.
 
     Returns:
@@ -126,7 +126,7 @@ def check_scales(candidate: str, reference: str) -> None:
 
 
 def compare_artefacts(
-    candidate: Inventory, reference: Inventory, tolerances: Sequence[Tolerance], partial: bool = False
+    candidate: Inventory, reference: Inventory, tolerances: FindTolerance = find_tolerance, partial: bool = False
 ) -> list[Artefact]:
     """Compare the files of two runs, kind by kind.
 
@@ -137,7 +137,7 @@ def compare_artefacts(
     Args:
         candidate: The run that is checked.
         reference: The run that it is compared with.
-        tolerances: Allowed differences of means.
+        tolerances: Gives the allowed difference of a mean.
         partial: Whether files that only the reference has are left out.
 
     Returns:
@@ -161,19 +161,6 @@ def compare_artefacts(
         else:
             found.append(_compare_by_tables(name, own, other, tables))
     return found
-
-
-def find_tolerance(metric: str, tolerances: Iterable[Tolerance]) -> Tolerance | None:
-    """Find the tolerance of a metric.
-
-    Args:
-        metric: 'column of metric', or a column of a table without metrics.
-        tolerances: Declared tolerances, in order.
-
-    Returns:
-        The first that fits; None if the metric must be equal.
-    """
-    return next((one for one in tolerances if any(fnmatchcase(metric, name) for name in one.metrics)), None)
 
 
 def compare_verdicts(candidate: Inventory, reference: Inventory) -> list[VerdictChange]:
@@ -207,13 +194,16 @@ def count_unchanged(changes: Iterable[VerdictChange]) -> tuple[int, int]:
     return sum(change.unchanged for change in decided), len(decided)
 
 
-def _compare_tables(name: str, own: Group, other: Group, tolerances: Sequence[Tolerance]) -> Artefact:
+def _compare_tables(name: str, own: Group, other: Group, tolerances: FindTolerance) -> Artefact:
     """Compare one table of the candidate with the reference's by the means of its metrics."""
     if own.digest == other.digest:
         return Artefact(name, own.kind, own.files, IDENTICAL, own.files)
     if own.files != other.files:
         return Artefact(name, own.kind, own.files, DIFFERENT, None, _format_file_counts(own, other))
-    gaps = [_measure_gap(metric, own, other, tolerances) for metric in sorted({*own.means, *other.means})]
+    gaps = [
+        _measure_gap(metric, own, other, tolerances(metric, name.split("/")[0]))
+        for metric in sorted({*own.means, *other.means})
+    ]
     worst, why = max(gaps, default=(math.inf, "it holds no measured values, and must be equal"))
     if not worst:
         why = "no metric's mean differs"
@@ -221,13 +211,12 @@ def _compare_tables(name: str, own: Group, other: Group, tolerances: Sequence[To
     return Artefact(name, own.kind, own.files, result, _count_identical(own, other), why)
 
 
-def _measure_gap(metric: str, own: Group, other: Group, tolerances: Sequence[Tolerance]) -> tuple[float, str]:
+def _measure_gap(metric: str, own: Group, other: Group, allowed: Tolerance | None) -> tuple[float, str]:
     """The difference of a metric's means in units of its tolerance, so that the worst can be found; and a text."""
     candidate, reference = own.means.get(metric), other.means.get(metric)
     if candidate is None or reference is None:
         return math.inf, f"{metric}: only in the {'reference' if candidate is None else 'candidate'}"
-    allowed = find_tolerance(metric, tolerances)
-    limit = allowed.of(reference) if allowed else 0.0
+    limit = allowed.limit(reference) if allowed else 0.0
     gap = abs(candidate - reference)
     if gap <= abs(reference) * 10.0**-DIGITS * 10:
         return 0.0, ""

@@ -19,7 +19,7 @@ from reinduce.metrics.training import Curve
 from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
 from reinduce.score.checkpoint import CheckpointScorer
 from reinduce.tables import write_rows
-from reinduce.trace.manifest import Made
+from reinduce.trace.manifest import StageOutputs
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +36,12 @@ def add_score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the tables go")
 
 
-def run_score(*jobs: argparse.Namespace) -> list[Made]:
+def run_score(*jobs: argparse.Namespace) -> list[StageOutputs]:
     """For each run write one `scores` file per checkpoint, its trajectories, and tables of single losses."""
     return [score_run(job) for job in jobs]
 
 
-def score_run(args: argparse.Namespace) -> Made:
+def score_run(args: argparse.Namespace) -> StageOutputs:
     """Measure one run's checkpoints and write its tables."""
     arm, settings = read_spec(ArmSpec, args.train), read_spec(MeasureSpec, args.measure)
     task = read_task(args.data / "task.json")
@@ -74,7 +74,7 @@ def score_run(args: argparse.Namespace) -> Made:
     whole = [row | {"n": len(steps)} for row in measure_run(metrics, curves, settings)]
     for table, rows in (losses | {"trajectories": whole}).items():
         outputs.append(write_rows(table, (keys | row for row in rows), args.out / f"{table}.parquet"))
-    return Made(
+    return StageOutputs(
         manifest=args.out / "manifest.json",
         inputs=[
             args.measure,

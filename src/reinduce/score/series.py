@@ -16,7 +16,7 @@ from reinduce.config.declare import Metric
 from reinduce.metrics.of_stages import PCA_TURN_ANGLE, PCA_TURN_STEP
 from reinduce.metrics.training import interpolate, read_window
 from reinduce.tables import read_table, write_rows
-from reinduce.trace.manifest import Made
+from reinduce.trace.manifest import StageOutputs
 
 Run = tuple[str, str, int]
 
@@ -26,7 +26,7 @@ def add_series_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the table of components (PATH.parquet)")
 
 
-def run_series(args: argparse.Namespace) -> Made:
+def run_series(args: argparse.Namespace) -> StageOutputs:
     """Write the components, and beside them each run's turn (PATH.trajectories.parquet)."""
     token_files = [run / "token_losses.parquet" for run in args.runs]
     window_files = [run / "trajectories.parquet" for run in args.runs]
@@ -45,7 +45,7 @@ def run_series(args: argparse.Namespace) -> Made:
         for metric, value in turn(path, windows.get((s, a, k))).items()
     )
     beside = args.out.with_suffix(".trajectories.parquet")
-    return Made(
+    return StageOutputs(
         manifest=args.out.with_suffix(".manifest.json"),
         inputs=token_files + window_files,
         outputs=[write_rows("loss_components", points, args.out), write_rows("trajectories", turns, beside)],

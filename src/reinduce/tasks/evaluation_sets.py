@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from reinduce.config.specs import require
-from reinduce.trace.files import written_aside
+from reinduce.trace.files import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,7 +114,7 @@ def write_set(
     arrays |= {column: _as_array(values) for column, values in columns.items()}
     examples = len(next(iter(arrays.values())))
     path = folder / f"{name}.parquet"
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         table = pa.table({"example": pa.array(range(examples), type=pa.int32())} | arrays)
         pq.write_table(table, aside, compression="zstd")
     return path

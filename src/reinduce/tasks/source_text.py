@@ -19,7 +19,7 @@ from reinduce.config.specs import STRICT, require, stream_seed
 from reinduce.tasks.language import LanguageTask, prepend_start
 from reinduce.tasks.text_sources import digest, find_sources, split, write_sources
 from reinduce.tasks.tokenizer import encode, learn_tokenizer
-from reinduce.trace.files import written_aside
+from reinduce.trace.files import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -210,9 +210,9 @@ class SourceText(LanguageTask):
         tokens = torch.frombuffer(heldout, dtype=spec.dtype)
         heldout_BT = heldout_windows(spec, tokens, self.sizes.heldout_examples)
 
-        with written_aside(folder / "tokenizer.json") as aside:
+        with atomic_write(folder / "tokenizer.json") as aside:
             tokenizer.save(str(aside))
-        with written_aside(folder / TRAIN_FILE) as aside, aside.open("wb") as file:
+        with atomic_write(folder / TRAIN_FILE) as aside, aside.open("wb") as file:
             for ids in encode(tokenizer, parts["train"], typecode, "training"):
                 ids.tofile(file)
         tokens = training_tokens(spec, folder)

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reinduce.config.specs import require, stream_seed
-from reinduce.trace.files import written_aside
+from reinduce.trace.files import atomic_write
 
 if TYPE_CHECKING:
     from reinduce.tasks.source_text import SourceTextSpec
@@ -89,7 +89,7 @@ def write_sources(parts: dict[str, list[Source]], path: Path) -> Path:
     ]
     columns = zip(*sorted(rows, key=lambda row: row[0]), strict=True)
     arrays = [pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)]
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         pq.write_table(pa.table(arrays, schema=schema), aside, compression="zstd")
     return path
 

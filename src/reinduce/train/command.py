@@ -18,7 +18,7 @@ from reinduce.model.transformer import Transformer
 from reinduce.tables import write_rows
 from reinduce.trace import sources
 from reinduce.trace.files import sha256
-from reinduce.trace.manifest import Made
+from reinduce.trace.manifest import StageOutputs
 from reinduce.train.loop import check_shared, learning_rate, train
 from reinduce.train.processes import Team, check_started_once, device_of, join, start, within
 from reinduce.train.short import losses_for
@@ -38,7 +38,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nodes", type=int, default=1, help="how many machines of a SLURM job")
 
 
-def run_train(*jobs: argparse.Namespace) -> list[Made]:
+def run_train(*jobs: argparse.Namespace) -> list[StageOutputs]:
     """Train; for each job write the log and the run's row.
 
     Several processes share one job's batches; of several jobs each process takes its own.
@@ -79,7 +79,7 @@ def run_train(*jobs: argparse.Namespace) -> list[Made]:
     return [dataclasses.replace(one, details=one.details | facts) for one in made]
 
 
-def train_seed(job: argparse.Namespace, steps: int, device: str, team: Team, stop: Stop) -> Made:
+def train_seed(job: argparse.Namespace, steps: int, device: str, team: Team, stop: Stop) -> StageOutputs:
     """Train one seed and write its tables; `steps`: of all that this process trains."""
     arm, task = read_spec(ArmSpec, job.arm), read_task(job.data / "task.json")
     for name, found in task.model_fields().items():
@@ -122,7 +122,7 @@ def train_seed(job: argparse.Namespace, steps: int, device: str, team: Team, sto
         outputs.append(write_rows("train_log", log_rows(arm, keys, history), job.out / "train_log.parquet"))
         outputs.append(write_rows("runs", [run], job.out / "run.parquet"))
     named = torch.cuda.get_device_name(device) if kind == "cuda" else kind
-    return Made(
+    return StageOutputs(
         manifest=job.out / "manifest.json",
         inputs=[job.arm, *read],
         outputs=outputs,

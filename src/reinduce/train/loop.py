@@ -18,7 +18,7 @@ from reinduce.model.sites import check_edits
 from reinduce.model.tensors import load_tensors, save_tensors
 from reinduce.model.transformer import Transformer, sequence_losses
 from reinduce.tasks.token_classes import completes_seen_bigram
-from reinduce.trace.files import written_aside
+from reinduce.trace.files import atomic_write
 from reinduce.train.processes import ALONE, Team
 from reinduce.train.stop import NEVER, Stop, Stopped
 
@@ -258,7 +258,7 @@ def publish(saved: Path, checkpoints: Path, steps: list[int]) -> None:
     """
     checkpoints.mkdir(parents=True, exist_ok=True)
     for step in steps:
-        with written_aside(checkpoint_path(checkpoints, step)) as aside:
+        with atomic_write(checkpoint_path(checkpoints, step)) as aside:
             try:
                 os.link(checkpoint_path(saved, step), aside)
             except OSError:

@@ -10,13 +10,13 @@ study = "olsson2022"
 scale = "laptop"
 
 # %%
-plots.style()
-arms = read.arms(results, study, ["repeated_phrases", "source_text"])
-looks = plots.looks(arms)
-scores = read.scores(results, study, arms)
-ablations = read.of_runs("ablations", results, study, arms)
+plots.set_style()
+arms = read.load_arms(results, study, ["repeated_phrases", "source_text"])
+styles = plots.choose_line_styles(arms)
+scores = read.load_scores(results, study, arms)
+ablations = read.load_run_table("ablations", results, study, arms)
 ablations["effect"] = ablations.value - ablations.baseline
-windows = read.windows(read.of_runs("trajectories", results, study, arms))
+windows = read.find_phase_change_windows(read.load_run_table("trajectories", results, study, arms))
 
 # %% [markdown]
 # # Ablation: take heads away and see what is lost
@@ -32,7 +32,7 @@ windows = read.windows(read.of_runs("trajectories", results, study, arms))
 # pattern-preserving one should not. An induction head writes the answer: both should hurt.
 
 # %%
-thresholds = {arm: read.measure(results, study, arm) for arm in arms.index}
+thresholds = {arm: read.load_metric_settings(results, study, arm) for arm in arms.index}
 first = thresholds[arms.index[0]]
 display(
     Markdown(
@@ -44,7 +44,7 @@ display(
         f"(scale: {scale})."
     )
 )
-HTML(read.overview(arms).to_html(index=False, border=0))
+HTML(read.summarise_arms(arms).to_html(index=False, border=0))
 
 
 # %%
@@ -55,7 +55,7 @@ KINDS = {
 }
 CHOSEN = {"induction": "induction head", "previous_token": "previous-token head", "random": "other head"}
 EDITS = {"full": "full", "pattern_preserving": "pattern-preserving"}
-heads = read.by_head(scores)
+heads = read.pivot_by_head(scores)
 
 
 def kind(head):
@@ -76,7 +76,7 @@ def draw_single(chosen):
     figure, rows = plt.subplots(len(chosen), 2, figsize=size, sharex="row", sharey="row", squeeze=False)
     for arm, panels in zip(chosen.index, rows, strict=True):
         for (edit, name), axes in zip(EDITS.items(), panels, strict=True):
-            plots.shade(axes, windows[windows.arm == arm])
+            plots.shade_windows(axes, windows[windows.arm == arm])
             mine = single[(single.arm == arm) & (single.edit == edit)]
             for key, run in mine.groupby(["seed", "layer", "head"]):
                 colour = KINDS[kinds[(arm, *map(int, key))]]["color"]
@@ -85,7 +85,7 @@ def draw_single(chosen):
         panels[0].set_ylabel("change (nats)")
     for axes in rows[-1]:
         axes.set_xlabel("training step")
-    plots.legend(figure, KINDS | {"phase-change window, one a seed": {"color": plots.WINDOW, "linewidth": 7}})
+    plots.add_legend(figure, KINDS | {"phase-change window, one a seed": {"color": plots.WINDOW, "linewidth": 7}})
 
 
 SETS = {
@@ -103,7 +103,7 @@ SETS = {
 
 def draw_joint(chosen):
     """The in-context score with sets of heads removed, a panel for each arm, a point a seed."""
-    scored = read.last(ablations[ablations.metric == "icl_score"])
+    scored = read.select_last_checkpoint(ablations[ablations.metric == "icl_score"])
     kind_colours = {which: KINDS[name]["color"] for which, name in CHOSEN.items()}
     colours = {name: kind_colours.get(which, "#222222") for name, (which, _) in SETS.items()}
     rows = -(-len(chosen) // 3)
@@ -114,7 +114,7 @@ def draw_joint(chosen):
         for name, (which, edit) in SETS.items():
             some = mine[(mine.chosen == which) & (mine.edit == edit)] if which else mine.assign(value=mine.baseline)
             values[name] = some.groupby("seed").value.mean()
-        plots.strip(axes, values, colours)
+        plots.plot_strip(axes, values, colours)
         axes.axvline(0, color="#999999", linewidth=0.8)
         axes.set_title(f"{chosen.label[arm]} ({arm})")
         axes.set_xlabel("in-context score (nats)")
@@ -126,16 +126,16 @@ def draw_heads(chosen):
     """Each head's effect against its prefix matching, at the last checkpoint."""
     single = ablations[(ablations.chosen == "single") & (ablations.edit == "pattern_preserving")]
     single = single[single.arm.isin(chosen.index) & single.metric.isin(["icl_score", "before_after"])]
-    mine = read.by_head(scores[scores.arm.isin(chosen.index)], single.assign(value=single.effect))
+    mine = read.pivot_by_head(scores[scores.arm.isin(chosen.index)], single.assign(value=single.effect))
     figure, panels = plt.subplots(1, 2, figsize=(10, 4))
     for metric, axes in zip(("icl_score", "before_after"), panels, strict=True):
-        plots.head_points(axes, mine, "prefix_matching", metric, looks)
+        plots.plot_head_points(axes, mine, "prefix_matching", metric, styles)
         axes.axhline(0, color="#999999", linewidth=0.8)
         axes.set_xlabel("prefix matching (attention share)")
     panels[0].set(title="Effect on the in-context score (up: the head helps)", ylabel="change (nats)")
     panels[1].set(title="Along the before-and-after vector (down: undoes the change)", ylabel="projection (nats)")
-    points = {name: look | {"marker": "s", "linewidth": 0} for name, look in plots.arm_names(chosen, looks).items()}
-    plots.legend(figure, points | plots.marker_names(chosen.layers.max()))
+    points = {name: style | {"marker": "s", "linewidth": 0} for name, style in plots.arm_legend(chosen, styles).items()}
+    plots.add_legend(figure, points | plots.marker_legend(chosen.layers.max()))
 
 
 # %% [markdown]

@@ -10,10 +10,10 @@ study = "olsson2022"
 scale = "laptop"
 
 # %%
-plots.style()
-arms = read.arms(results, study, ["synonyms"])
-scores = read.scores(results, study, arms)
-threshold = read.measure(results, study, arms.index[0]).induction_threshold
+plots.set_style()
+arms = read.load_arms(results, study, ["synonyms"])
+scores = read.load_scores(results, study, arms)
+threshold = read.load_metric_settings(results, study, arms.index[0]).induction_threshold
 
 # %% [markdown]
 # # Do induction heads match tokens, or what they stand for?
@@ -36,13 +36,16 @@ display(
         "translations of each other word for word."
     )
 )
-HTML(read.overview(arms).to_html(index=False, border=0))
+HTML(read.summarise_arms(arms).to_html(index=False, border=0))
 
 # %%
 MATCHES = {
     "prefix_matching": ("the same words", {"color": "#0072B2", "linestyle": "-"}),
     "translation_prefix_matching": ("their translation", {"color": "#CC3311", "linestyle": (0, (4, 1))}),
-    "translation_prefix_matching_shuffled": ("translation in another order", {"color": "#8C8C8C", "linestyle": (0, (1, 1))}),
+    "translation_prefix_matching_shuffled": (
+        "translation in another order",
+        {"color": "#8C8C8C", "linestyle": (0, (1, 1))},
+    ),
 }
 
 
@@ -50,16 +53,18 @@ MATCHES = {
 def draw():
     """Left, the best head of each kind over training; right, each head at the end."""
     figure, panels = plt.subplots(1, 2, figsize=(10, 4))
-    for metric, (_, look) in MATCHES.items():
-        plots.curves(panels[0], read.best(scores, metric), look)
+    for metric, (_, style) in MATCHES.items():
+        plots.plot_curves(panels[0], read.max_over_heads(scores, metric), style)
     panels[0].set(title="Best head", xlabel="training step", ylabel="attention share", ylim=(-0.03, 1))
-    heads = read.by_head(scores)
-    plots.head_points(panels[1], heads, "prefix_matching", "translation_prefix_matching", plots.looks(arms))
+    heads = read.pivot_by_head(scores)
+    plots.plot_head_points(
+        panels[1], heads, "prefix_matching", "translation_prefix_matching", plots.choose_line_styles(arms)
+    )
     panels[1].axvline(threshold, color="#AAAAAA", linewidth=0.8)
     panels[1].axline((0, 0), slope=1, color="#AAAAAA", linewidth=0.8)
     panels[1].set(title="Each head at the end", xlabel="prefix matching", ylabel="fuzzy matching")
     panels[1].set(xlim=(-0.03, 1), ylim=(-0.03, 1))
-    plots.legend(figure, {name: look for name, look in MATCHES.values()} | plots.marker_names(arms.layers.max()))
+    plots.add_legend(figure, {name: style for name, style in MATCHES.values()} | plots.marker_legend(arms.layers.max()))
 
 
 draw()
@@ -76,14 +81,14 @@ draw()
 
 # %% alt="In-context score intact, and without induction heads or as many random others, a point a seed"
 def draw_joint():
-    ablations = read.of_runs("ablations", results, study, arms, metric="icl_score", edit="pattern_preserving")
+    ablations = read.load_run_table("ablations", results, study, arms, metric="icl_score", edit="pattern_preserving")
     ablations = ablations[ablations.chosen.isin(["random", "induction"])]
     values = {"intact": ablations.groupby("seed").baseline.mean()}
     for name, chosen in (("without random heads", "random"), ("without induction heads", "induction")):
         values[name] = ablations[ablations.chosen == chosen].groupby("seed").value.mean()
     colours = dict(zip(values, ("#222222", "#AAAAAA", "#CC3311"), strict=True))
     _, axes = plt.subplots(figsize=(10, 1.7))
-    plots.strip(axes, values, colours)
+    plots.plot_strip(axes, values, colours)
     axes.axvline(0, color="#999999", linewidth=0.8)
     axes.set_xlabel("in-context score (nats)")
 

@@ -10,11 +10,12 @@ study = "olsson2022"
 scale = "laptop"
 
 # %%
-plots.style()
-arms = read.arms(results, study, ["repeated_phrases", "source_text"])
-looks = plots.looks(arms)
-heads = read.by_head(
-    read.scores(results, study, arms), read.of_runs("attributions", results, study, arms, metric="direct_logit")
+plots.set_style()
+arms = read.load_arms(results, study, ["repeated_phrases", "source_text"])
+styles = plots.choose_line_styles(arms)
+heads = read.pivot_by_head(
+    read.load_scores(results, study, arms),
+    read.load_run_table("attributions", results, study, arms, metric="direct_logit"),
 )
 
 # %% [markdown]
@@ -42,7 +43,7 @@ display(
         "layer, so there is none for layer 1, and with so few heads it rests on very few previous-token heads."
     )
 )
-HTML(read.overview(arms).to_html(index=False, border=0))
+HTML(read.summarise_arms(arms).to_html(index=False, border=0))
 
 # %%
 NAMES = {
@@ -67,10 +68,10 @@ def draw(chosen):
     mine = heads[heads.index.get_level_values("arm").isin(chosen.index)]
     _, grid = plt.subplots(2, 3, figsize=(10, 6.6))
     for (x, y, title), axes in zip(PANELS, grid.flat, strict=False):
-        plots.head_points(axes, mine, x, y, looks)
+        plots.plot_head_points(axes, mine, x, y, styles)
         axes.set(title=title, xlabel=NAMES[x], ylabel=NAMES[y])
-    points = {name: look | {"marker": "s", "linewidth": 0} for name, look in plots.arm_names(chosen, looks).items()}
-    plots.legend(grid.flat[-1], points | plots.marker_names(chosen.layers.max()))
+    points = {name: style | {"marker": "s", "linewidth": 0} for name, style in plots.arm_legend(chosen, styles).items()}
+    plots.add_legend(grid.flat[-1], points | plots.marker_legend(chosen.layers.max()))
 
 
 # %% [markdown]

@@ -11,12 +11,12 @@ study = "olsson2022"
 scale = "laptop"
 
 # %%
-plots.style()
-arms = read.arms(results, study, ["repeated_phrases", "source_text"])
-looks = plots.looks(arms)
-losses = read.of_runs("index_losses", results, study, arms, eval_set="heldout", token_class="all")
+plots.set_style()
+arms = read.load_arms(results, study, ["repeated_phrases", "source_text"])
+styles = plots.choose_line_styles(arms)
+losses = read.load_run_table("index_losses", results, study, arms, eval_set="heldout", token_class="all")
 losses = losses[["arm", "seed", "step", "index", "loss"]]
-windows = read.windows(read.of_runs("trajectories", results, study, arms))
+windows = read.find_phase_change_windows(read.load_run_table("trajectories", results, study, arms))
 
 # %% [markdown]
 # # Loss by token index: how far back a model can use its context
@@ -36,7 +36,7 @@ display(
         "shows. Each curve is drawn for every seed (thin) and for their mean (bold)."
     )
 )
-HTML(read.overview(arms).to_html(index=False, border=0))
+HTML(read.summarise_arms(arms).to_html(index=False, border=0))
 
 
 # %%
@@ -56,16 +56,16 @@ def draw_curves(chosen):
     for arm, axes in zip(chosen.index, grid.flat, strict=False):
         mine = losses[losses.arm == arm]
         at = {seed: moments(arm, seed) for seed in chosen.seeds[arm]}
-        for which, look in ((0, {"color": "#8C8C8C", "linestyle": "-"}), (1, looks[arm])):
+        for which, style in ((0, {"color": "#8C8C8C", "linestyle": "-"}), (1, styles[arm])):
             steps = mine.seed.map({seed: moment[which] for seed, moment in at.items()})
-            plots.curves(axes, mine[mine.step == steps], look, "index", "loss")
-        pair = read.measure(results, study, arm).pairs[0]
+            plots.plot_curves(axes, mine[mine.step == steps], style, "index", "loss")
+        pair = read.load_metric_settings(results, study, arm).pairs[0]
         for low, high in (pair.early, pair.late):
             axes.axvspan(low - 0.5, high + 0.5, color=plots.WINDOW, alpha=0.4, linewidth=0, zorder=0)
         found = (windows.arm == arm).any()
         axes.set_title(f"{chosen.label[arm]} ({arm})" + ("" if found else ": no window"))
         axes.set_xscale("log")
-        plots.plain_log(axes.xaxis)
+        plots.format_log_axis(axes.xaxis)
     for axes in grid.flat[len(chosen) :]:
         axes.set_visible(False)
     for axes in grid[:, 0]:
@@ -73,11 +73,11 @@ def draw_curves(chosen):
     for axes in grid.flat[max(len(chosen) - 3, 0) : len(chosen)]:
         axes.set_xlabel("token index (logarithmic)")
         axes.tick_params(labelbottom=True)
-    plots.legend(
+    plots.add_legend(
         figure,
         {
             "before the window (none: a quarter of training)": {"color": "#8C8C8C"},
-            "after the window (none: the end)": {"color": looks[chosen.index[-1]]["color"]},
+            "after the window (none: the end)": {"color": styles[chosen.index[-1]]["color"]},
             "compared by the score": {"color": plots.WINDOW, "linewidth": 7},
         },
     )
@@ -94,12 +94,12 @@ def draw_maps(chosen):
     rows = -(-len(chosen) // 3)
     figure, grid = plt.subplots(rows, 3, figsize=(10, 2.5 * rows), sharey=True, squeeze=False)
     for (arm, parts), axes in zip(maps.items(), grid.flat, strict=False):
-        mesh = plots.heat(axes, *parts, limit)
+        mesh = plots.plot_heatmap(axes, *parts, limit)
         for window in windows[(windows.arm == arm) & (windows.seed == chosen.seeds[arm][0])].itertuples():
             axes.axvline(window.start, color="black", linewidth=0.9, linestyle="--")
             axes.axvline(window.end, color="black", linewidth=0.9, linestyle="--")
         axes.set(title=f"{chosen.label[arm]} ({arm})", xlabel="training step")
-        plots.plain_log(axes.yaxis)
+        plots.format_log_axis(axes.yaxis)
     for axes in grid.flat[len(chosen) :]:
         axes.set_visible(False)
     for axes in grid[:, 0]:

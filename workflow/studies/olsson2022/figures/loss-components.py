@@ -10,10 +10,10 @@ study = "olsson2022"
 scale = "laptop"
 
 # %%
-plots.style()
-arms = read.arms(results, study, ["repeated_phrases", "source_text"])
-looks = plots.looks(arms)
-windows = read.windows(read.of_runs("trajectories", results, study, arms))
+plots.set_style()
+arms = read.load_arms(results, study, ["repeated_phrases", "source_text"])
+styles = plots.choose_line_styles(arms)
+windows = read.find_phase_change_windows(read.load_run_table("trajectories", results, study, arms))
 
 # %% [markdown]
 # # Training as a path: where models turn
@@ -34,13 +34,13 @@ display(
         "and of the paper, cannot be compared: each analysis finds its own directions, and their signs mean nothing."
     )
 )
-HTML(read.overview(arms).to_html(index=False, border=0))
+HTML(read.summarise_arms(arms).to_html(index=False, border=0))
 
 
 # %%
 def draw_paths(chosen):
     """Left, all arms of a task together; right, a panel for each."""
-    rows = read.components(results, study, chosen.task.iloc[0])
+    rows = read.load_loss_components(results, study, chosen.task.iloc[0])
     wide = rows.pivot(index=["arm", "seed", "step"], columns="component", values="value").dropna().reset_index()
     first, second = sorted(rows.component.unique())[:2] if rows.component.nunique() > 1 else (None, None)
     lines = -(-len(chosen) // 3)
@@ -48,13 +48,13 @@ def draw_paths(chosen):
     for arm, axes in zip(chosen.index, grid.flat, strict=False):
         axes.set_title(f"{chosen.label[arm]} ({arm})")
         if first is None:
-            plots.nothing(axes)
+            plots.mark_empty(axes)
             continue
         for other, run in wide.groupby(["arm", "seed"]):
             if other[0] != arm:
                 axes.plot(run[first], run[second], color="#DDDDDD", linewidth=0.7, zorder=1)
         for seed, run in wide[wide.arm == arm].groupby("seed"):
-            plots.path(axes, run[first], run[second], looks[arm])
+            plots.plot_path(axes, run[first], run[second], styles[arm])
             window = windows[(windows.arm == arm) & (windows.seed == seed)]
             for one in window.itertuples():
                 inside = run[(run.step >= one.start) & (run.step <= one.end)]
@@ -70,10 +70,10 @@ def draw_paths(chosen):
 
 def draw_turns(chosen):
     """How sharply each seed turns in its window."""
-    turns = read.whole(read.turns(results, study, chosen.task.iloc[0]), "pca_turn_angle")
+    turns = read.select_metric(read.load_component_trajectories(results, study, chosen.task.iloc[0]), "pca_turn_angle")
     _, axes = plt.subplots(figsize=(10, 0.32 * len(chosen) + 0.7))
     values = {chosen.label[arm]: turns.value[turns.arm == arm] for arm in chosen.index}
-    plots.strip(axes, values, {chosen.label[arm]: looks[arm]["color"] for arm in chosen.index})
+    plots.plot_strip(axes, values, {chosen.label[arm]: styles[arm]["color"] for arm in chosen.index})
     axes.set(xlabel="turn (degrees)", xlim=(0, 180), xticks=(0, 45, 90, 135, 180))
 
 

@@ -10,11 +10,11 @@ study = "olsson2022"
 scale = "laptop"
 
 # %%
-plots.style()
-arms = read.arms(results, study, ["repeated_phrases", "source_text"])
-looks = plots.looks(arms)
-scores = read.scores(results, study, arms)
-windows = read.windows(read.of_runs("trajectories", results, study, arms))
+plots.set_style()
+arms = read.load_arms(results, study, ["repeated_phrases", "source_text"])
+styles = plots.choose_line_styles(arms)
+scores = read.load_scores(results, study, arms)
+windows = read.find_phase_change_windows(read.load_run_table("trajectories", results, study, arms))
 
 # %% [markdown]
 # # The phase change: in-context learning and induction heads arrive together
@@ -36,11 +36,11 @@ display(
     Markdown(
         "**What differs here.** The paper's small models are 768 wide, have 12 heads a layer and were trained "
         "once each on ten billion tokens of text. Here several seeds of far smaller models are trained on few "
-        f"tokens (scale: {scale}). `repeated_phrases` are synthetic documents that repeat private phrases; `source_text` is "
-        "Python source code."
+        f"tokens (scale: {scale}). `repeated_phrases` are synthetic documents that repeat private phrases; "
+        "`source_text` is Python source code."
     )
 )
-HTML(read.overview(arms).to_html(index=False, border=0))
+HTML(read.summarise_arms(arms).to_html(index=False, border=0))
 
 
 # %%
@@ -49,15 +49,15 @@ def draw_together(chosen):
     figure, panels = plt.subplots(1, 3, figsize=(10, 3.6))
     for arm in chosen.index:
         mine = scores[scores.arm == arm]
-        plots.curves(panels[0], read.whole(mine, "loss"), looks[arm])
-        plots.curves(panels[1], read.whole(mine, "icl_score"), looks[arm])
-        plots.curves(panels[2], read.best(mine, "prefix_matching"), looks[arm])
+        plots.plot_curves(panels[0], read.select_metric(mine, "loss"), styles[arm])
+        plots.plot_curves(panels[1], read.select_metric(mine, "icl_score"), styles[arm])
+        plots.plot_curves(panels[2], read.max_over_heads(mine, "prefix_matching"), styles[arm])
     panels[0].set(title="Held-out loss", ylabel="nats per token")
     panels[1].set(title="In-context score (lower: more)", ylabel="nats per token")
     panels[2].set(title="Best head's prefix matching", ylabel="attention share", ylim=(-0.03, 1))
     for axes in panels:
         axes.set_xlabel("training step")
-    plots.legend(figure, plots.arm_names(chosen, looks), columns=3)
+    plots.add_legend(figure, plots.arm_legend(chosen, styles), columns=3)
 
 
 def draw_apart(chosen):
@@ -67,11 +67,11 @@ def draw_apart(chosen):
     )
     for arm, panels in zip(chosen.index, rows, strict=True):
         mine = scores[scores.arm == arm]
-        plots.curves(panels[0], read.whole(mine, "loss"), looks[arm])
-        plots.curves(panels[1], read.whole(mine, "icl_score"), looks[arm])
-        plots.head_curves(panels[2], read.whole(mine, "prefix_matching"))
+        plots.plot_curves(panels[0], read.select_metric(mine, "loss"), styles[arm])
+        plots.plot_curves(panels[1], read.select_metric(mine, "icl_score"), styles[arm])
+        plots.plot_head_curves(panels[2], read.select_metric(mine, "prefix_matching"))
         for axes in panels:
-            plots.shade(axes, windows[windows.arm == arm])
+            plots.shade_windows(axes, windows[windows.arm == arm])
         panels[0].set_title(f"{chosen.label[arm]} ({arm})", fontweight="bold")
         panels[0].set_ylabel("loss (nats)")
         panels[1].set_ylabel("in-context score (nats)")
@@ -79,7 +79,7 @@ def draw_apart(chosen):
     for axes in rows[-1]:
         axes.set_xlabel("training step")
     window = {"phase-change window, one a seed": {"color": plots.WINDOW, "linewidth": 7}}
-    plots.legend(figure, plots.layer_names(chosen.layers.max()) | window)
+    plots.add_legend(figure, plots.layer_legend(chosen.layers.max()) | window)
 
 
 # %% [markdown]

@@ -10,12 +10,12 @@ study = "olsson2022"
 scale = "laptop"
 
 # %%
-plots.style()
-arms = read.arms(results, study, ["repeated_phrases", "source_text"])
+plots.set_style()
+arms = read.load_arms(results, study, ["repeated_phrases", "source_text"])
 arms = arms[~arms.mlp & (arms.layers <= 2)]
-looks = plots.looks(arms)
-scores = read.scores(results, study, arms)
-trajectories = read.of_runs("trajectories", results, study, arms)
+styles = plots.choose_line_styles(arms)
+scores = read.load_scores(results, study, arms)
+trajectories = read.load_run_table("trajectories", results, study, arms)
 
 # %% [markdown]
 # # Smeared keys: give one layer what it lacks
@@ -36,7 +36,7 @@ display(
         f"smaller, with several seeds of each (scale: {scale}), and `repeated_phrases` has much more to copy than text."
     )
 )
-HTML(read.overview(arms).to_html(index=False, border=0))
+HTML(read.summarise_arms(arms).to_html(index=False, border=0))
 
 
 # %%
@@ -45,23 +45,23 @@ def draw_training(chosen):
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.6))
     for arm in chosen.index:
         mine = scores[scores.arm == arm]
-        plots.curves(panels[0], read.whole(mine, "icl_score"), looks[arm])
-        plots.curves(panels[1], read.best(mine, "prefix_matching"), looks[arm])
+        plots.plot_curves(panels[0], read.select_metric(mine, "icl_score"), styles[arm])
+        plots.plot_curves(panels[1], read.max_over_heads(mine, "prefix_matching"), styles[arm])
     panels[0].set(title="In-context score (lower: more)", xlabel="training step", ylabel="nats per token")
     panels[1].set(
         title="Best head's prefix matching", xlabel="training step", ylabel="attention share", ylim=(-0.03, 1)
     )
-    plots.legend(figure, plots.arm_names(chosen, looks))
+    plots.add_legend(figure, plots.arm_legend(chosen, styles))
 
 
 def draw_ends(chosen):
     """Final in-context score and middle of its change, a point a seed."""
-    final = read.last(read.whole(scores, "icl_score"))
-    middle = read.whole(trajectories, "icl_midpoint")
-    colours = {chosen.label[arm]: looks[arm]["color"] for arm in chosen.index}
+    final = read.select_last_checkpoint(read.select_metric(scores, "icl_score"))
+    middle = read.select_metric(trajectories, "icl_midpoint")
+    colours = {chosen.label[arm]: styles[arm]["color"] for arm in chosen.index}
     _, panels = plt.subplots(1, 2, figsize=(10, 0.32 * len(chosen) + 0.9), sharey=True)
     for rows, axes in zip((final, middle), panels, strict=True):
-        plots.strip(axes, {chosen.label[arm]: rows.value[rows.arm == arm] for arm in chosen.index}, colours)
+        plots.plot_strip(axes, {chosen.label[arm]: rows.value[rows.arm == arm] for arm in chosen.index}, colours)
         axes.axvline(0, color="#999999", linewidth=0.8)
     panels[0].set(title="In-context score at the end", xlabel="nats per token")
     panels[1].set(title="Middle of the change in the score", xlabel="training step")

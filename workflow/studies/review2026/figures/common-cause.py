@@ -11,7 +11,7 @@ study = "review2026"
 scale = "laptop"
 
 # %%
-plots.style()
+plots.set_style()
 TREATMENTS = {
     ("olsson2022", "attn2"): ("free", {"color": "#0072B2", "linestyle": "-"}),
     ("olsson2022", "smeared2"): ("earlier: smeared keys", {"color": "#C04A00", "linestyle": (0, (4, 1))}),
@@ -27,10 +27,10 @@ DEEPER = {
     ("olsson2022", "mlp2"): ("free, with MLPs", {"color": "#009E73", "linestyle": "-"}),
 }
 wanted = [*TREATMENTS, *DEEPER]
-known = {key: read.arms(results, key) for key in dict.fromkeys(key for key, _ in wanted)}
+known = {key: read.load_arms(results, key) for key in dict.fromkeys(key for key, _ in wanted)}
 chosen = {run: known[run[0]].loc[[run[1]]] for run in wanted}
-scores = {run: read.scores(results, run[0], arm) for run, arm in chosen.items()}
-trajectories = {run: read.of_runs("trajectories", results, run[0], arm) for run, arm in chosen.items()}
+scores = {run: read.load_scores(results, run[0], arm) for run, arm in chosen.items()}
+trajectories = {run: read.load_run_table("trajectories", results, run[0], arm) for run, arm in chosen.items()}
 
 # %% [markdown]
 # # Cause, or common cause?
@@ -40,20 +40,20 @@ trajectories = {run: read.of_runs("trajectories", results, run[0], arm) for run,
 # ways; everything else stays. If the heads are the cause, the jump moves with them. If not, it stays where it was.
 
 # %%
-HTML(read.overview(pd.concat(chosen.values())).to_html(index=False, border=0))
+HTML(read.summarise_arms(pd.concat(chosen.values())).to_html(index=False, border=0))
 
 
 # %% alt="Best prefix matching and in-context score by training step for free, sped-up and blocked models"
 def draw_courses():
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), sharex=True)
-    for run, (_, look) in TREATMENTS.items():
-        plots.curves(panels[0], read.best(scores[run], "prefix_matching"), look)
-        plots.curves(panels[1], read.whole(scores[run], "icl_score"), look)
+    for run, (_, style) in TREATMENTS.items():
+        plots.plot_curves(panels[0], read.max_over_heads(scores[run], "prefix_matching"), style)
+        plots.plot_curves(panels[1], read.select_metric(scores[run], "icl_score"), style)
     panels[0].set(title="Best head's prefix matching", ylabel="attention share", ylim=(-0.03, 1))
     panels[1].set(title="In-context score (lower: more)", ylabel="nats per token")
     for axes in panels:
         axes.set_xlabel("training step")
-    plots.legend(figure, {name: look for name, look in TREATMENTS.values()}, columns=2)
+    plots.add_legend(figure, {name: style for name, style in TREATMENTS.values()}, columns=2)
 
 
 draw_courses()
@@ -70,11 +70,13 @@ draw_courses()
 def draw_moments():
     _, axes = plt.subplots(figsize=(5, 4.4))
     top = 0
-    for run, (name, look) in (TREATMENTS | DEEPER).items():
+    for run, (name, style) in (TREATMENTS | DEEPER).items():
         wide = trajectories[run].pivot(index="seed", columns="metric", values="value")
         points = wide[["induction_onset_step", "icl_midpoint"]].dropna()
         if len(points):
-            axes.scatter(points.induction_onset_step, points.icl_midpoint, s=26, color=look["color"], label=name, alpha=0.8)
+            axes.scatter(
+                points.induction_onset_step, points.icl_midpoint, s=26, color=style["color"], label=name, alpha=0.8
+            )
             top = max(top, points.to_numpy().max())
     axes.plot([0, top], [0, top], color="#AAAAAA", linewidth=1, zorder=0)
     axes.set(xlabel="first induction head (step)", ylabel="half of the in-context score (step)")

@@ -9,12 +9,12 @@ study = "review2026"
 scale = "laptop"
 
 # %%
-plots.style()
+plots.set_style()
 source = "olsson2022"
-arms = read.arms(results, source).loc[["attn2", "mlp2"]]
-scores = read.scores(results, source, arms)
-ablations = read.of_runs("ablations", results, source, arms, metric="icl_score")
-attributions = read.of_runs("attributions", results, source, arms, metric="direct_logit_positive")
+arms = read.load_arms(results, source).loc[["attn2", "mlp2"]]
+scores = read.load_scores(results, source, arms)
+ablations = read.load_run_table("ablations", results, source, arms, metric="icl_score")
+attributions = read.load_run_table("attributions", results, source, arms, metric="direct_logit_positive")
 
 # %% [markdown]
 # # Ablations and their controls, also with MLPs
@@ -52,11 +52,11 @@ def draw_joint():
         # Noise is as long as what induction heads say; there is none for others.
         pairs = [pair for pair in pairs if pair[1:] != ("random", "norm_matched")]
         values = {name: lost[lost.index.droplevel("seed") == (chosen, edit)] for name, chosen, edit in pairs}
-        plots.strip(axes, values, {name: COLOURS[chosen] for name, chosen, _ in pairs})
+        plots.plot_strip(axes, values, {name: COLOURS[chosen] for name, chosen, _ in pairs})
         axes.axvline(0, color="#AAAAAA", linewidth=0.8)
         axes.axvline(1, color="#AAAAAA", linewidth=0.8)
         axes.set(title=f"{arms.label[arm]} ({arm})", xlabel="share of the in-context score lost")
-    plots.legend(figure, {name: {"color": c, "marker": "s", "linewidth": 0} for name, c in COLOURS.items()})
+    plots.add_legend(figure, {name: {"color": c, "marker": "s", "linewidth": 0} for name, c in COLOURS.items()})
 
 
 draw_joint()
@@ -70,13 +70,15 @@ draw_joint()
 
 # %% alt="Share of places where a head raises the token that came next, by its prefix matching"
 def draw_axiom():
-    looks = {"attn2": {"color": "#0072B2"}, "mlp2": {"color": "#009E73"}}
+    styles = {"attn2": {"color": "#0072B2"}, "mlp2": {"color": "#009E73"}}
     _, axes = plt.subplots(figsize=(5.6, 3.8))
-    plots.head_points(axes, read.by_head(scores, attributions), "prefix_matching", "direct_logit_positive", looks)
+    plots.plot_head_points(
+        axes, read.pivot_by_head(scores, attributions), "prefix_matching", "direct_logit_positive", styles
+    )
     axes.axhline(0.5, color="#AAAAAA", linewidth=0.8)
     axes.set(xlabel="prefix matching", ylabel="share of places raised", ylim=(-0.03, 1.03))
-    for arm, look in looks.items():
-        axes.plot([], [], marker="s", linewidth=0, label=arms.label[arm], **look)
+    for arm, style in styles.items():
+        axes.plot([], [], marker="s", linewidth=0, label=arms.label[arm], **style)
     axes.legend(loc="lower right")
 
 

@@ -10,10 +10,10 @@ study = "review2026"
 scale = "laptop"
 
 # %%
-plots.style()
-arms = read.arms(results, study, ["icl_questions"])
-scores = read.scores(results, study, arms)
-ablations = read.of_runs("ablations", results, study, arms, edit="pattern_preserving")
+plots.set_style()
+arms = read.load_arms(results, study, ["icl_questions"])
+scores = read.load_scores(results, study, arms)
+ablations = read.load_run_table("ablations", results, study, arms, edit="pattern_preserving")
 
 # %% [markdown]
 # # Which questions are answered by induction heads?
@@ -31,7 +31,7 @@ ablations = read.of_runs("ablations", results, study, arms, edit="pattern_preser
 # The first three can be answered by copying what followed a match, the last two cannot.
 
 # %%
-HTML(read.overview(arms).to_html(index=False, border=0))
+HTML(read.summarise_arms(arms).to_html(index=False, border=0))
 
 # %% [markdown]
 # ## The picture
@@ -48,11 +48,13 @@ WAYS = {"intact": "#222222", "without random heads": "#AAAAAA", "without inducti
 def draw_skill():
     figure, panels = plt.subplots(1, len(KINDS), figsize=(10, 2.3), sharex=True, sharey=True)
     for kind, axes in zip(KINDS, panels, strict=True):
-        mine = ablations[(ablations.metric == f"answer_probability:{kind}") & ablations.chosen.isin(["random", "induction"])]
+        mine = ablations[
+            (ablations.metric == f"answer_probability:{kind}") & ablations.chosen.isin(["random", "induction"])
+        ]
         values = {"intact": mine.groupby("seed").baseline.mean()}
         for name, chosen in (("without random heads", "random"), ("without induction heads", "induction")):
             values[name] = mine[mine.chosen == chosen].groupby("seed").value.mean()
-        plots.strip(axes, values, WAYS)
+        plots.plot_strip(axes, values, WAYS)
         axes.axvline(0, color="#999999", linewidth=0.8)
         axes.set(title=kind, xlabel="answer probability", xlim=(-0.4, 1.05))
 
@@ -67,18 +69,18 @@ draw_skill()
 # %%
 COLOURS = ("#0072B2", "#56B4E9", "#6A3D9A", "#009E73", "#E69F00")
 LINES = ("-", (0, (4, 1)), (0, (5, 1, 1, 1)), (0, (2, 1)), (0, (1, 1)))
-LOOKS = {kind: {"color": colour, "linestyle": line} for kind, colour, line in zip(KINDS, COLOURS, LINES, strict=True)}
+STYLES = {kind: {"color": colour, "linestyle": line} for kind, colour, line in zip(KINDS, COLOURS, LINES, strict=True)}
 
 
 # %% alt="Skill for five kinds of questions and best prefix matching, by training step"
 def draw_learning():
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.6), sharex=True)
-    for kind, look in LOOKS.items():
-        plots.curves(panels[0], read.whole(scores, f"answer_probability:{kind}"), look)
-    plots.curves(panels[1], read.best(scores, "prefix_matching"), {"color": "#CC3311", "linestyle": "-"})
+    for kind, style in STYLES.items():
+        plots.plot_curves(panels[0], read.select_metric(scores, f"answer_probability:{kind}"), style)
+    plots.plot_curves(panels[1], read.max_over_heads(scores, "prefix_matching"), {"color": "#CC3311", "linestyle": "-"})
     panels[0].set(title="Skill", xlabel="training step", ylabel="0 chance, 1 certainty", ylim=(-0.05, 1.02))
     panels[1].set(title="Best head", xlabel="training step", ylabel="prefix matching", ylim=(-0.03, 1))
-    plots.legend(figure, LOOKS)
+    plots.add_legend(figure, STYLES)
 
 
 draw_learning()

@@ -33,13 +33,15 @@ def spread(values):
 
 def row(key, arms, arm):
     one = arms.loc[[arm]]
-    scores = read.last(read.scores(results, key, one))
-    of_run = read.of_runs("trajectories", results, key, one).pivot(index="seed", columns="metric", values="value")
+    scores = read.select_last_checkpoint(read.load_scores(results, key, one))
+    of_run = read.load_run_table("trajectories", results, key, one).pivot(
+        index="seed", columns="metric", values="value"
+    )
     heads = scores[scores.metric == "prefix_matching"]
-    threshold = read.measure(results, key, arm).induction_threshold
+    threshold = read.load_metric_settings(results, key, arm).induction_threshold
     all_heads = arms.layers[arm] * arms.heads[arm]
     found = (heads.value >= threshold).groupby(heads.seed).sum()
-    whole = {metric: read.whole(scores, metric) for metric in ("icl_score", "icl_spread")}
+    whole = {metric: read.select_metric(scores, metric) for metric in ("icl_score", "icl_spread")}
     half = 1.96 * whole["icl_spread"].value / whole["icl_spread"].n ** 0.5
     return {
         "study": key,
@@ -58,6 +60,6 @@ def row(key, arms, arm):
 
 rows = []
 for key in ("olsson2022", study):
-    arms = read.arms(results, key)
+    arms = read.load_arms(results, key)
     rows += [row(key, arms, arm) for arm in arms.index]
 HTML(pd.DataFrame(rows).to_html(index=False, border=0))

@@ -10,11 +10,11 @@ study = "review2026"
 scale = "laptop"
 
 # %%
-plots.style()
-arms = read.arms(results, study)
+plots.set_style()
+arms = read.load_arms(results, study)
 arms = arms[arms.task == "bigram_mixture"]
-scores = read.scores(results, study, arms)
-LOOKS = {
+scores = read.load_scores(results, study, arms)
+STYLES = {
     "topics-free": ("free", {"color": "#0072B2", "linestyle": "-"}),
     "topics-smeared": ("sped up: keys may look one token back", {"color": "#C04A00", "linestyle": (0, (4, 1))}),
     "topics-blocked": ("blocked: keys cannot carry the token before", {"color": "#000000", "linestyle": (0, (1, 1))}),
@@ -36,7 +36,7 @@ LOOKS = {
 # and the loss on the same late tokens compared. What the true context saves, in nats a token, is what it is worth.
 
 # %%
-HTML(read.overview(arms).to_html(index=False, border=0))
+HTML(read.summarise_arms(arms).to_html(index=False, border=0))
 
 # %% [markdown]
 # ## The picture
@@ -52,19 +52,19 @@ HTML(read.overview(arms).to_html(index=False, border=0))
 # %% alt="Best prefix matching, worth of context for copying and for inference by training step, for four treatments"
 def draw(donor):
     figure, panels = plt.subplots(1, 3, figsize=(10, 3.8))
-    for arm, (_, look) in LOOKS.items():
+    for arm, (_, style) in STYLES.items():
         mine = scores[scores.arm == arm]
-        plots.curves(panels[0], read.best(mine, "prefix_matching"), look)
+        plots.plot_curves(panels[0], read.max_over_heads(mine, "prefix_matching"), style)
         for axes, metric in zip(panels[1:], ("context_swap:copied", "context_swap:inferred"), strict=True):
-            rows = read.whole(mine, f"{metric}:{donor}")
-            plots.curves(axes, rows.assign(value=-rows.value), look)
+            rows = read.select_metric(mine, f"{metric}:{donor}")
+            plots.plot_curves(axes, rows.assign(value=-rows.value), style)
     panels[0].set(title="Best head's prefix matching", ylabel="attention share", ylim=(-0.03, 1))
     panels[1].set(title="Copying: worth of context", ylabel="nats per token")
     panels[2].set(title="Inference: worth of context", ylabel="nats per token")
     for axes in panels:
         axes.set_xlabel("training step")
         axes.axhline(0, color="#888888", linewidth=0.8)
-    plots.legend(figure, {name: look for name, look in LOOKS.values()}, columns=2)
+    plots.add_legend(figure, {name: style for name, style in STYLES.values()}, columns=2)
 
 
 draw("other_table")
@@ -87,15 +87,15 @@ draw("same_table")
 
 # %% alt="Advantage of the document's own table, early and late in the document, by training step"
 def draw_advantage():
-    figure, panels = plt.subplots(1, len(LOOKS), figsize=(10, 3), sharey=True)
-    for axes, (arm, (name, look)) in zip(panels, LOOKS.items(), strict=True):
+    figure, panels = plt.subplots(1, len(STYLES), figsize=(10, 3), sharey=True)
+    for axes, (arm, (name, style)) in zip(panels, STYLES.items(), strict=True):
         mine = scores[scores.arm == arm]
         for when, line in (("early", "--"), ("late", "-")):
-            rows = read.whole(mine, f"topic_log_odds:{when}")
-            plots.curves(axes, rows, {"color": look["color"], "linestyle": line})
+            rows = read.select_metric(mine, f"topic_log_odds:{when}")
+            plots.plot_curves(axes, rows, {"color": style["color"], "linestyle": line})
         axes.set(title=name.split(":")[0], xlabel="training step")
     panels[0].set_ylabel("nats")
-    plots.legend(figure, {w: {"color": "#444444", "linestyle": s} for w, s in (("early", "--"), ("late", "-"))})
+    plots.add_legend(figure, {w: {"color": "#444444", "linestyle": s} for w, s in (("early", "--"), ("late", "-"))})
 
 
 draw_advantage()

@@ -12,11 +12,11 @@ study = "singh2024"
 scale = "laptop"
 
 # %%
-plots.style()
+plots.set_style()
 SHOWN = ["whole", "one-head", "previous-token", "layer-one", "copy", "layer-one-copy", "match", "one-layer"]
-arms = read.arms(results, study).loc[SHOWN]
-scores = read.scores(results, study, arms)
-trajectories = read.of_runs("trajectories", results, study, arms)
+arms = read.load_arms(results, study).loc[SHOWN]
+scores = read.load_scores(results, study, arms)
+trajectories = read.load_run_table("trajectories", results, study, arms)
 
 # %% [markdown]
 # # What needs to go right, one part at a time
@@ -30,7 +30,7 @@ trajectories = read.of_runs("trajectories", results, study, arms)
 # parts are left that only pay together.
 
 # %%
-HTML(read.overview(arms).to_html(index=False, border=0))
+HTML(read.summarise_arms(arms).to_html(index=False, border=0))
 
 # %%
 CLAMPS = {
@@ -46,10 +46,10 @@ CLAMPS = {
 # %% alt="Loss by training step under every clamp, over all of training and over its first steps on a logarithmic scale"
 def draw():
     figure, panels = plt.subplots(1, 2, figsize=(10, 4))
-    for arm, (_, look) in CLAMPS.items():
-        rows = read.whole(scores[scores.arm == arm], "query_loss:in_distribution")
+    for arm, (_, style) in CLAMPS.items():
+        rows = read.select_metric(scores[scores.arm == arm], "query_loss:in_distribution")
         for axes in panels:
-            plots.curves(axes, rows, look)
+            plots.plot_curves(axes, rows, style)
     for axes in panels:
         axes.axhline(math.log(2), color="#AAAAAA", linewidth=0.8)
         axes.set_xlabel("training step")
@@ -57,7 +57,7 @@ def draw():
     panels[0].set(title="Loss; the grey line is guessing between the two labels", ylabel="nats", ylim=(0, 1.5))
     panels[1].set(title="The first steps: an exponential is a straight line", xlim=(0, end), ylim=(0.02, 3))
     panels[1].set_yscale("log")
-    plots.legend(figure, {name: look for name, look in CLAMPS.values()}, columns=3)
+    plots.add_legend(figure, {name: style for name, style in CLAMPS.values()}, columns=3)
 
 
 draw()
@@ -77,12 +77,12 @@ def draw_sets():
     }
     figure, panels = plt.subplots(1, 2, figsize=(10, 3), sharey=True)
     for arm, title, axes in zip(("whole", "one-layer"), ("Two layers", "One layer"), panels, strict=True):
-        for kind, look in sets.values():
-            plots.curves(axes, read.whole(scores[scores.arm == arm], f"query_loss:{kind}"), look)
+        for kind, style in sets.values():
+            plots.plot_curves(axes, read.select_metric(scores[scores.arm == arm], f"query_loss:{kind}"), style)
         axes.axhline(math.log(2), color="#AAAAAA", linewidth=0.8)
         axes.set(title=title, xlabel="training step", ylim=(0, 1.6))
     panels[0].set_ylabel("loss in nats")
-    plots.legend(figure, {name: look for name, (_, look) in sets.items()})
+    plots.add_legend(figure, {name: style for name, (_, style) in sets.items()})
 
 
 draw_sets()
@@ -97,11 +97,11 @@ draw_sets()
 # %% alt="Steps to learn and distance from an exponential for each clamp, a point a seed"
 def draw_shapes():
     names = {arm: name for arm, (name, _) in CLAMPS.items()}
-    colours = {name: look["color"] for name, look in CLAMPS.values()}
+    colours = {name: style["color"] for name, style in CLAMPS.values()}
     _, panels = plt.subplots(1, 2, figsize=(10, 2.6), sharey=True)
     for metric, axes in zip(("learned_step", "log_loss_concavity"), panels, strict=True):
-        rows = read.whole(trajectories, metric)
-        plots.strip(axes, {name: rows.value[rows.arm == arm] for arm, name in names.items()}, colours)
+        rows = read.select_metric(trajectories, metric)
+        plots.plot_strip(axes, {name: rows.value[rows.arm == arm] for arm, name in names.items()}, colours)
     panels[0].set(title="Learned", xlabel="training step")
     panels[1].set(title="Not exponential", xlabel="units of log loss")
 

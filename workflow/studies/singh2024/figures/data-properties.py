@@ -10,7 +10,7 @@ study = "singh2024"
 scale = "laptop"
 
 # %%
-plots.style()
+plots.set_style()
 KINDS = {
     "all of it to learn": ("one-head", "whole-"),
     "part B alone (the match)": ("layer-one-copy", "b-"),
@@ -22,8 +22,8 @@ ROWS = {
 }
 VARIANTS = [name for names in ROWS.values() for name in names.values() if name]
 SHOWN = [arm for free, ending in KINDS.values() for arm in (free, *(ending + name for name in VARIANTS))]
-arms = read.arms(results, study).loc[[*SHOWN, "graft-own", "graft-other"]]
-scores = read.scores(results, study, arms)
+arms = read.load_arms(results, study).loc[[*SHOWN, "graft-own", "graft-other"]]
+scores = read.load_scores(results, study, arms)
 
 # %% [markdown]
 # # Which part of the circuit the data delay
@@ -33,10 +33,10 @@ scores = read.scores(results, study, arms)
 # more labels the reverse**.
 
 # %%
-HTML(read.overview(arms).to_html(index=False, border=0))
+HTML(read.summarise_arms(arms).to_html(index=False, border=0))
 
 # %%
-LOOKS = (
+STYLES = (
     {"color": "#56B4E9", "linestyle": "-"},
     {"color": "#0072B2", "linestyle": (0, (4, 1))},
     {"color": "#08306B", "linestyle": (0, (1, 1))},
@@ -48,10 +48,12 @@ def draw_grid():
     figure, panels = plt.subplots(2, 3, figsize=(10, 5), sharex="col", sharey=True)
     for row, (what, names) in zip(panels, ROWS.items(), strict=True):
         for axes, (title, (free, ending)) in zip(row, KINDS.items(), strict=True):
-            for (number, name), look in zip(names.items(), LOOKS, strict=False):
+            for (number, name), style in zip(names.items(), STYLES, strict=False):
                 arm = ending + name if name else free
-                plots.curves(axes, read.whole(scores[scores.arm == arm], "query_loss:in_distribution"), look)
-                axes.plot([], [], label=f"{number} {what}", **look)
+                plots.plot_curves(
+                    axes, read.select_metric(scores[scores.arm == arm], "query_loss:in_distribution"), style
+                )
+                axes.plot([], [], label=f"{number} {what}", **style)
             axes.set(title=title, ylim=(0, 1.8))
         row[0].set_ylabel("loss in nats")
         row[-1].legend(loc="upper right")
@@ -80,9 +82,9 @@ def draw_grafts():
         "none": ("one-head", {"color": "#8C8C8C", "linestyle": (0, (1, 1))}),
     }
     _, axes = plt.subplots(figsize=(6, 3))
-    for name, (arm, look) in names.items():
-        plots.curves(axes, read.whole(scores[scores.arm == arm], "query_loss:in_distribution"), look)
-        axes.plot([], [], label=name, **look)
+    for name, (arm, style) in names.items():
+        plots.plot_curves(axes, read.select_metric(scores[scores.arm == arm], "query_loss:in_distribution"), style)
+        axes.plot([], [], label=name, **style)
     axes.set(title="First layer", xlabel="training step", ylabel="loss in nats", ylim=(0, 1.8))
     axes.legend(loc="upper right")
 

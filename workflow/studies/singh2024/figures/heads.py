@@ -10,10 +10,10 @@ study = "singh2024"
 scale = "laptop"
 
 # %%
-plots.style()
-arms = read.arms(results, study).loc[["whole"]]
-scores = read.scores(results, study, arms)
-ablations = read.of_runs("ablations", results, study, arms)
+plots.set_style()
+arms = read.load_arms(results, study).loc[["whole"]]
+scores = read.load_scores(results, study, arms)
+ablations = read.load_run_table("ablations", results, study, arms)
 
 # %% [markdown]
 # # Several heads do the same, and add up
@@ -24,12 +24,12 @@ ablations = read.of_runs("ablations", results, study, arms)
 # every further head lowers the loss.
 
 # %%
-HTML(read.overview(arms).to_html(index=False, border=0))
+HTML(read.summarise_arms(arms).to_html(index=False, border=0))
 
 # %%
 SEEDS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8C8C8C", "#C04A00", "#6A3D9A", "#7F2704")
-last = read.last(ablations[ablations.metric == "query_accuracy:in_distribution"])
-strength = read.last(read.whole(scores[scores.layer == 1], "induction_strength"))
+last = read.select_last_checkpoint(ablations[ablations.metric == "query_accuracy:in_distribution"])
+strength = read.select_last_checkpoint(read.select_metric(scores[scores.layer == 1], "induction_strength"))
 strength = strength.astype({"head": int}).set_index(["seed", "head"]).value
 
 
@@ -49,7 +49,9 @@ def draw_heads():
     _, panels = plt.subplots(1, 3, figsize=(10, 3.2))
     points(panels[0], strength, of_heads(last[last.chosen == "all_but"]))
     points(panels[1], strength, of_heads(last[last.chosen == "single"]))
-    added = read.last(ablations[(ablations.metric == "query_loss:in_distribution") & (ablations.chosen == "strongest")])
+    added = read.select_last_checkpoint(
+        ablations[(ablations.metric == "query_loss:in_distribution") & (ablations.chosen == "strongest")]
+    )
     for seed, run in added.groupby("seed"):
         panels[2].plot(run.draw, run.value, color=SEEDS[seed % len(SEEDS)], marker=".", linewidth=1)
     panels[2].set_yscale("log")
@@ -74,7 +76,7 @@ def draw_direct():
     direct = ablations[(ablations.chosen == "layer") & (ablations.edit == "pattern_and_value_preserving")]
     direct = direct[(direct.metric == "query_loss:in_distribution") & (direct.layer == 0)]
     _, axes = plt.subplots(figsize=(6, 2.6))
-    plots.curves(axes, direct.assign(value=direct.value - direct.baseline), {"color": "#0072B2", "linestyle": "-"})
+    plots.plot_curves(axes, direct.assign(value=direct.value - direct.baseline), {"color": "#0072B2", "linestyle": "-"})
     axes.axhline(0, color="#AAAAAA", linewidth=0.8)
     axes.set(title="Without the first layer's direct part", xlabel="training step", ylabel="nats lost")
 

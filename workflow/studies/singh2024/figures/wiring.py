@@ -11,11 +11,11 @@ study = "singh2024"
 scale = "laptop"
 
 # %%
-plots.style()
-arms = read.arms(results, study).loc[["whole"]]
-scores = read.scores(results, study, arms)
-ablations = read.of_runs("ablations", results, study, arms)
-last = read.last(ablations[ablations.metric == "query_accuracy:in_distribution"])
+plots.set_style()
+arms = read.load_arms(results, study).loc[["whole"]]
+scores = read.load_scores(results, study, arms)
+ablations = read.load_run_table("ablations", results, study, arms)
+last = read.select_last_checkpoint(ablations[ablations.metric == "query_accuracy:in_distribution"])
 
 # %% [markdown]
 # # Which head serves which
@@ -26,11 +26,11 @@ last = read.last(ablations[ablations.metric == "query_accuracy:in_distribution"]
 # column would have one dark field.
 
 # %%
-HTML(read.overview(arms).to_html(index=False, border=0))
+HTML(read.summarise_arms(arms).to_html(index=False, border=0))
 
 # %%
 KEPT = {"value_preserving": "values kept", "pattern_preserving": "patterns kept"}
-previous = read.last(read.whole(scores[scores.layer == 0], "label_to_exemplar"))
+previous = read.select_last_checkpoint(read.select_metric(scores[scores.layer == 0], "label_to_exemplar"))
 
 
 # %% alt="Accuracy with one head of each layer left, for all pairs, each seed, with values or with patterns kept"
@@ -42,9 +42,9 @@ def draw_wires():
             wires = last[(last.chosen == "wire") & (last.edit == edit) & (last.seed == seed)]
             table = wires.pivot(index="draw", columns="head", values="value")
             image = axes.imshow(table, cmap="Purples", vmin=0.2, vmax=1)
-            looks = previous[(previous.seed == seed) & (previous.value > 0.4)]["head"].astype(int)
+            styles = previous[(previous.seed == seed) & (previous.value > 0.4)]["head"].astype(int)
             axes.set_yticks(
-                np.arange(len(table)), [f"{h:.0f}*" if h in set(looks) else f"{h:.0f}" for h in table.index]
+                np.arange(len(table)), [f"{h:.0f}*" if h in set(styles) else f"{h:.0f}" for h in table.index]
             )
             axes.set_xticks(np.arange(len(table.columns)), [f"{h:.0f}" for h in table.columns])
             axes.grid(visible=False)
@@ -75,7 +75,7 @@ def draw_parts():
     edits = {"patterns kept": "pattern_preserving", "values kept": "value_preserving", "neither": "full"}
     for axes, (chosen, title) in zip(panels, titles.items(), strict=True):
         mine = last[last.chosen == chosen]
-        plots.strip(axes, {name: mine.value[mine.edit == edit] for name, edit in edits.items()}, colours)
+        plots.plot_strip(axes, {name: mine.value[mine.edit == edit] for name, edit in edits.items()}, colours)
         axes.set(title=title, xlabel="accuracy", xlim=(0, 1.03))
 
 
