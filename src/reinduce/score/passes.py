@@ -82,13 +82,20 @@ def _losses(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:
 
 def _run(model: Transformer, tokens_BT: Tensor, sites: set[str]) -> tuple[Tensor | None, dict[str, Tensor]]:
     """Return logits, or None where nothing asks for an output, and the cache."""
+    names, has_outputs = names_of(model.spec, sites), bool(sites & set(OUTPUTS))
     if "attention" not in sites:
-        logits_BTV, cache = model(tokens_BT, capture=names_of(model.spec, sites))
+        logits_BTV, cache = model(tokens_BT, capture=names)
     else:
-        # Clamps may form patterns themselves: attention there is read off them.
         edits = model.clamps(tokens_BT)
-        cache = dict.fromkeys([*names_of(model.spec, sites), *_attention_names(model.spec, edits)])
-        logits_BTV = _run_blocks(model, tokens_BT, edits, cache, outputs=bool(sites & set(OUTPUTS)))
+        attention = _attention_names(model.spec, edits)
+        cache = dict.fromkeys([*names, *attention])
+        if has_outputs and any(name.endswith("pattern") for name in attention):
+            # Where a clamp forms a pattern, attention is read off it. A formed pattern and the fused attention add
+            # in another order; outputs must not depend on what else is asked, so they have a pass of their own.
+            logits_BTV, _ = model(tokens_BT)
+            _run_blocks(model, tokens_BT, edits, cache, outputs=False)
+        else:
+            logits_BTV = _run_blocks(model, tokens_BT, edits, cache, outputs=has_outputs)
     if "logits" in sites:
         cache["logits"] = logits_BTV
     return logits_BTV, cache
