@@ -95,7 +95,7 @@ class Intervention:
         Returns:
             A new tensor of the same shape.
         """
-        index: list[slice | list[int]] = [self.rows] + [slice(None)] * (x.ndim - 1)
+        index: list[slice | list[int]] = [self.rows, *[slice(None)] * (x.ndim - 1)]
         index[position_axis(self.kind)] = self.positions if isinstance(self.positions, slice) else [*self.positions]
         if self.head is not None:
             # A slice, not a number: beside a list of positions a number would move the axes.
