@@ -1,16 +1,16 @@
-"""Compiled losses of short models: the same training, and a way on where nothing can be compiled."""
+"""Compiled losses of models with short contexts: the same training, and a fallback where compiling fails."""
 
 import logging
 import shutil
 
 import pytest
 import torch
-from reinduce.task import exemplars
 
 from reinduce.config.specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, from_dict
-from reinduce.model.transformer import Transformer, sequence_losses
-from reinduce.train import short
-from reinduce.train.loop import AdamW
+from reinduce.model.transformer import Transformer, training_losses
+from reinduce.task import exemplars
+from reinduce.train import compiled
+from reinduce.train.optimizer import AdamW
 
 SPEC = exemplars.Spec(classes=12, new_classes=7, features=16)
 CLAMPS = [{"what": "silence", "layer": 1, "but": 0}, {"what": "attend_previous", "layer": 0, "head": 1}]
@@ -19,7 +19,7 @@ CLAMPS = [{"what": "silence", "layer": 1, "but": 0}, {"what": "attend_previous",
 def model(clamps=(), seed=0):
     values = {"layers": 2, "d_model": 32, "heads": 4, "vocabulary": 5, "context": 5, "features": 16}
     spec = from_dict(ModelSpec, values | {"positions": "rotary", "clamps": list(clamps)})
-    return Transformer(spec).initialise(seed).give_features(torch.rand(12, 16, generator=torch.Generator()))
+    return Transformer(spec).init_weights(seed).set_features(torch.rand(12, 16, generator=torch.Generator()))
 
 
 def arm(spec: ModelSpec, **changes) -> ArmSpec:
@@ -27,34 +27,34 @@ def arm(spec: ModelSpec, **changes) -> ArmSpec:
     return ArmSpec(study="s", arm="a", task="t", model=spec, train=train)
 
 
-def losses(trained: Transformer, losses_of, steps=30) -> list[float]:
+def losses(trained: Transformer, loss_function, steps=30) -> list[float]:
     spec = TrainSpec(steps=steps, batch=8, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 10}))
     optim, made = AdamW(spec, trained), []
     for step in range(steps):
-        loss = losses_of(trained, exemplars.sequences(SPEC, "trained", 8, step)).mean()
+        loss = loss_function(trained, exemplars.sequences(SPEC, "trained", 8, step)).mean()
         made.append(loss.item())
-        optim.step(optim.gradient_of(loss, torch.zeros(optim.size)), spec.learning_rate)
+        optim.step(optim.write_gradient(loss, torch.zeros(optim.size)), spec.learning_rate)
     return made
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
 def test_compiled_losses_are_the_same_and_serve_several_seeds(caplog):
-    compiled = short.compiled()
+    fast = compiled.compiled_losses()
     for clamps, seed in ((CLAMPS, 0), (CLAMPS, 1)):
-        assert losses(model(clamps, seed), compiled) == pytest.approx(
-            losses(model(clamps, seed), sequence_losses), abs=1e-5
+        assert losses(model(clamps, seed), fast) == pytest.approx(
+            losses(model(clamps, seed), training_losses), abs=1e-5
         )
     assert "not compiled" not in caplog.text
 
 
-def test_without_a_compiler_training_goes_on_and_says_so_once(caplog, monkeypatch):
+def test_without_a_compiler_training_continues_and_warns_once(caplog, monkeypatch):
     def fails(*_, **__):
-        raise RuntimeError("No working C++ compiler found\n  and what else it tried")
+        raise RuntimeError("No working C++ compiler found\n  and more details")
 
     monkeypatch.setattr(torch, "compile", fails)
-    short.compiled.cache_clear()
+    compiled.compiled_losses.cache_clear()
     with caplog.at_level(logging.WARNING):
-        assert losses(model(), short.compiled()) == losses(model(), sequence_losses)
+        assert losses(model(), compiled.compiled_losses()) == losses(model(), training_losses)
     assert [record.message for record in caplog.records] == [
         "not compiled, training takes more than twice as long (needs a C++ compiler): No working C++ compiler found"
     ]
@@ -63,8 +63,8 @@ def test_without_a_compiler_training_goes_on_and_says_so_once(caplog, monkeypatc
 def test_only_long_trainings_of_short_models_are_compiled():
     long_model = from_dict(ModelSpec, dict(layers=1, d_model=8, heads=1, vocabulary=9, context=64))
     five, long = arm(model().spec), arm(long_model)
-    assert short.losses_for(five, short.PAYS - 1) is sequence_losses
-    assert short.losses_for(long, 10**6) is sequence_losses
-    assert short.losses_for(five, short.PAYS) is not sequence_losses
-    assert short.losses_for(arm(long_model, compile=True), 1) is not sequence_losses
-    assert short.losses_for(arm(five.model, compile=False), 10**6) is sequence_losses
+    assert compiled.choose_losses(five, compiled.MIN_STEPS_TO_COMPILE - 1) is training_losses
+    assert compiled.choose_losses(long, 10**6) is training_losses
+    assert compiled.choose_losses(five, compiled.MIN_STEPS_TO_COMPILE) is not training_losses
+    assert compiled.choose_losses(arm(long_model, compile=True), 1) is not training_losses
+    assert compiled.choose_losses(arm(five.model, compile=False), 10**6) is training_losses
