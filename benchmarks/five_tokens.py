@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from reinduce.task import exemplars
+from reinduce.train.short import Losses, compiled
 
 from benchmarks import peers
 from benchmarks.models import five_token_model
@@ -11,7 +12,6 @@ from benchmarks.timing import compared, in_turns
 from reinduce.config.specs import CheckpointSpec, TrainSpec
 from reinduce.model.transformer import sequence_losses
 from reinduce.train.loop import AdamW
-from reinduce.train.short import Losses, compiled
 
 CLAMPS = {
     "one head left": [{"what": "silence", "layer": 1, "but": 0}],

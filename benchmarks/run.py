@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 import torch.nn.functional as F
+from reinduce.model.stand_ins import stand_ins
 from reinduce.score.heads import attention_at
 from torch import Tensor
 
@@ -33,7 +34,6 @@ from reinduce.attribute.direct import direct_logits
 from reinduce.attribute.paths import path_losses
 from reinduce.cli import keep_freed_memory
 from reinduce.config.specs import CheckpointSpec, ModelSpec, TrainSpec
-from reinduce.model.stand_ins import stand_ins
 from reinduce.model.transformer import Transformer, token_losses
 from reinduce.train.loop import AdamW
 

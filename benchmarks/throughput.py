@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from reinduce.task import exemplars
+from reinduce.train.short import compiled
 from torch import Tensor
 
 from benchmarks.models import five_token_model
@@ -21,7 +22,6 @@ from reinduce.config.specs import CheckpointSpec, ModelSpec, TrainSpec
 from reinduce.model.transformer import Transformer, sequence_losses
 from reinduce.train.loop import AdamW, Sums, learning_rate
 from reinduce.train.processes import ALONE
-from reinduce.train.short import compiled
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 

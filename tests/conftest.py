@@ -37,7 +37,7 @@ def make_model():
 
     def make(seed: int = 0, **changes) -> Transformer:
         spec = {"layers": 2, "d_model": 32, "heads": 4, "vocabulary": 40, "context": 24} | changes
-        return Transformer(from_dict(ModelSpec, spec)).initialise(seed).eval().requires_grad_(False)
+        return Transformer(from_dict(ModelSpec, spec)).init_weights(seed).eval().requires_grad_(False)
 
     return make
 

@@ -7,7 +7,7 @@ from reinduce.task import exemplars
 from reinduce.task.exemplars import answered
 
 from reinduce.config.specs import ModelSpec, from_dict
-from reinduce.model.sites import Edit
+from reinduce.model.interventions import Intervention
 from reinduce.model.transformer import Transformer
 
 SPEC = exemplars.Spec(classes=12, new_classes=7, features=16)
@@ -25,8 +25,8 @@ SCORES = [
 @pytest.fixture(scope="module")
 def model():
     values = {"layers": 2, "d_model": 32, "heads": HEADS, "vocabulary": 5, "context": 5, "features": 16}
-    made = Transformer(from_dict(ModelSpec, values | {"positions": "rotary"})).initialise(0)
-    return made.give_features(torch.rand(19, 16, generator=torch.Generator().manual_seed(1))).requires_grad_(False)
+    made = Transformer(from_dict(ModelSpec, values | {"positions": "rotary"})).init_weights(0)
+    return made.set_features(torch.rand(19, 16, generator=torch.Generator().manual_seed(1))).requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,9 @@ def rows(model):
 def silenced(model, heads, kept=()):
     """The plain way: heads put to zero one by one, sites of the last layer put as they were."""
     read = TOKENS[:, :5]
-    _, intact = model(read, capture=[f"blocks.1.attn.{site}" for site in ("pattern", "v")])
-    edits = [Edit(f"blocks.{layer}.attn.z", 0.0, head) for layer, head in heads]
-    edits += [Edit(f"blocks.1.attn.{site}", intact[f"blocks.1.attn.{site}"]) for site in kept]
+    _, intact = model(read, names=[f"blocks.1.attn.{site}" for site in ("pattern", "v")])
+    edits = [Intervention(f"blocks.{layer}.attn.z", 0.0, head) for layer, head in heads]
+    edits += [Intervention(f"blocks.1.attn.{site}", intact[f"blocks.1.attn.{site}"]) for site in kept]
     return answered(model(read, edits)[0][:, -1], TOKENS)
 
 
@@ -78,6 +78,6 @@ def test_between_the_ends_layers_alone_are_looked_at(model):
 
 def test_one_layer_has_nothing_below():
     values = {"layers": 1, "d_model": 32, "heads": HEADS, "vocabulary": 5, "context": 5, "features": 16}
-    one = Transformer(from_dict(ModelSpec, values)).initialise(0).give_features(torch.rand(19, 16))
+    one = Transformer(from_dict(ModelSpec, values)).init_weights(0).set_features(torch.rand(19, 16))
     found = list(effects(one, TOKENS, [], whole=True))
     assert {row["chosen"] for row in found} == {"layer", "single", "all_but"}

@@ -5,9 +5,9 @@ import itertools
 import pytest
 import torch
 
-from reinduce.ablate.head_selection import heads_above_threshold, layer_matched_random_heads
 from reinduce.ablate.joint import ABLATIONS, joint_losses
 from reinduce.ablate.sweep import pairs_of_heads, single_heads
+from reinduce.metrics.head_selection import heads_above_threshold, layer_matched_random_heads
 from reinduce.model import batched_ablation
 from reinduce.model.ablation_values import METHODS, collect_ablation_values
 from reinduce.model.interventions import Intervention

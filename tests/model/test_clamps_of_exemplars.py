@@ -5,7 +5,7 @@ import torch
 from reinduce.task import exemplars
 
 from reinduce.config.specs import ArmSpec, CheckpointSpec, ClampSpec, ModelSpec, TrainSpec, from_dict
-from reinduce.model.transformer import Transformer, sequence_losses
+from reinduce.model.transformer import Transformer, training_losses
 from reinduce.train.loop import train
 
 SPEC = exemplars.Spec(classes=12, new_classes=7, exemplars=2, features=16)
@@ -17,12 +17,12 @@ RIGHT = exemplars.right_label(TOKENS[:, :5], 5, 2)
 def clamped(*clamps, seed=0):
     values = {"layers": 2, "d_model": 32, "heads": 4, "vocabulary": 5, "context": 5, "features": 16, "exemplars": 2}
     spec = from_dict(ModelSpec, values | {"positions": "rotary", "clamps": list(clamps)})
-    return Transformer(spec).initialise(seed).give_features(FEATURES)
+    return Transformer(spec).init_weights(seed).set_features(FEATURES)
 
 
 def query_rows(model, layer=1):
     name = f"blocks.{layer}.attn.pattern"
-    return model(TOKENS[:, :5], capture=[name])[1][name][:, :, 4]
+    return model(TOKENS[:, :5], names=[name])[1][name][:, :, 4]
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.7, 0.0])
@@ -33,14 +33,14 @@ def test_a_match_gives_the_querys_attention_and_nothing_else(strength):
     assert torch.allclose(row.gather(1, 4 - RIGHT[:, None])[:, 0], torch.tensor(1 - strength))
     assert torch.equal(query_rows(model)[:, [0, 1, 3]], query_rows(free)[:, [0, 1, 3]])
     name = "blocks.1.attn.pattern"
-    mine, theirs = (m(TOKENS[:, :5], capture=[name])[1][name][:, :, :4] for m in (model, free))
+    mine, theirs = (m(TOKENS[:, :5], names=[name])[1][name][:, :, :4] for m in (model, free))
     assert torch.equal(mine, theirs), "other tokens attend as they did"
 
 
 def test_a_silent_head_says_nothing():
     model = clamped({"what": "silence", "layer": 1, "head": 0}, {"what": "silence", "layer": 1, "head": 3})
-    _, captured = model(TOKENS[:, :5], capture=["blocks.1.attn.z"])
-    z = captured["blocks.1.attn.z"]
+    _, cache = model(TOKENS[:, :5], names=["blocks.1.attn.z"])
+    z = cache["blocks.1.attn.z"]
     assert not z[:, :, [0, 3]].any() and z[:, :, [1, 2]].abs().min(dim=-1).values.max() > 0
 
 
@@ -63,7 +63,7 @@ def test_layer_one_matches_by_what_stands_before_labels_and_reads_the_embedding(
 def test_a_copy_makes_scores_the_logits_of_the_two_labels():
     free, model = clamped(), clamped({"what": "copy", "layer": 1, "head": 1})
     name = "blocks.1.attn.scores"
-    scores = free(TOKENS[:, :5], capture=[name])[1][name][:, 1, 4]
+    scores = free(TOKENS[:, :5], names=[name])[1][name][:, 1, 4]
     logits = model(TOKENS[:, :5])[0][:, -1]
     for b in range(len(TOKENS)):
         labels = TOKENS[b, [1, 3]]
@@ -75,7 +75,7 @@ def test_a_copy_makes_scores_the_logits_of_the_two_labels():
 def test_a_copy_of_a_clamped_layer_takes_its_clamped_scores():
     layer_one = {"what": "layer_one", "layer": 1}
     name = "blocks.1.attn.scores"
-    scores = clamped(layer_one)(TOKENS[:, :5], capture=[name])[1][name][:, 1, 4]
+    scores = clamped(layer_one)(TOKENS[:, :5], names=[name])[1][name][:, 1, 4]
     logits = clamped(layer_one, {"what": "copy", "layer": 1, "head": 1})(TOKENS[:, :5])[0][:, -1]
     torch.testing.assert_close(logits.gather(1, TOKENS[:, [1, 3]]), scores[:, [1, 3]], atol=1e-5, rtol=1e-5)
 
@@ -88,7 +88,7 @@ def test_what_is_preserved_is_that_of_a_pass_without_clamps(site, head):
     names = [f"blocks.1.attn.{kind}" for kind in ("q", "k", "v", "pattern")]
     own = {"site": site} | ({} if head is None else {"head": head})
     free, unkept, kept = (
-        model(TOKENS[:, :5], capture=names)[1]
+        model(TOKENS[:, :5], names=names)[1]
         for model in (clamped(), clamped(*silent), clamped(*silent, {"what": "preserve", "layer": 1, **own}))
     )
     name = f"blocks.1.attn.{site}"
@@ -108,7 +108,7 @@ def test_gradients_flow_through_both_passes_of_what_is_preserved():
     silent = [{"what": "silence", "layer": 0, "head": h} for h in range(4)]
     for clamps, reached in ((silent, False), ([*silent, {"what": "preserve", "layer": 1, "site": "k"}], True)):
         model = clamped(*clamps)
-        sequence_losses(model, TOKENS).mean().backward()
+        training_losses(model, TOKENS).mean().backward()
         gradient = model.blocks[0].attn.W_O.grad
         assert (gradient is not None and bool(gradient.any())) == reached
 
@@ -120,7 +120,9 @@ def test_clamps_that_contradict_each_other_stop_a_training_before_it_begins(tmp_
     ]
     spec = TrainSpec(steps=5, batch=4, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 5}))
     arm = ArmSpec(study="s", arm="a", task="t", model=clamped(*clamps).spec, train=spec)
-    with pytest.raises(ValueError, match="two edits contradict each other: put blocks.0.attn.pattern, head 1"):
+    with pytest.raises(
+        ValueError, match="two interventions contradict each other: overwrite blocks.0.attn.pattern, head 1"
+    ):
         train(arm, 0, lambda step, n: TOKENS[:n], tmp_path, features=FEATURES)
     assert not list(tmp_path.iterdir())
 
@@ -136,7 +138,7 @@ def test_clamps_that_contradict_each_other_stop_a_training_before_it_begins(tmp_
 )
 def test_gradients_reach_what_is_not_clamped(clamps, reached, spared):
     model = clamped(*clamps)
-    sequence_losses(model, TOKENS).mean().backward()
+    training_losses(model, TOKENS).mean().backward()
     parameters = dict(model.named_parameters())
     assert all(parameters[name].grad.abs().sum() > 0 for name in reached)
     assert all(parameters[name].grad is None or not parameters[name].grad.any() for name in spared)

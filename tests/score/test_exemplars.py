@@ -35,8 +35,8 @@ def test_planted_clamps_have_the_strengths_that_they_plant():
         ]
         model = model_with(clamps)
         names = [f"blocks.{layer}.attn.pattern" for layer in (0, 1)]
-        _, captured = model(TOKENS[:, :5], capture=names)
-        found = {metric: [of(captured[name], TOKENS) for name in names] for metric, of in OF_HEADS.items()}
+        _, cache = model(TOKENS[:, :5], names=names)
+        found = {metric: [of(cache[name], TOKENS) for name in names] for metric, of in OF_HEADS.items()}
         assert found["induction_strength"][1][2].item() == pytest.approx(2 * strength - 1, abs=1e-6)
         assert found["label_to_exemplar"][0][1].item() == pytest.approx(1)
         assert abs(found["induction_strength"][1][0].item()) < 0.3
@@ -58,9 +58,9 @@ def model_with(clamps):
     from reinduce.config.specs import from_dict
 
     values = {"layers": 2, "d_model": 32, "heads": 4, "vocabulary": 5, "context": 5, "features": 16}
-    model = Transformer(from_dict(ModelSpec, values | {"clamps": clamps, "positions": "rotary"})).initialise(0)
+    model = Transformer(from_dict(ModelSpec, values | {"clamps": clamps, "positions": "rotary"})).init_weights(0)
     features = torch.rand(19, 16, generator=torch.Generator().manual_seed(1))
-    return model.give_features(features).requires_grad_(False)
+    return model.set_features(features).requires_grad_(False)
 
 
 def exponential(step):

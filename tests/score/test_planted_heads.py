@@ -136,10 +136,10 @@ class TestPlantedModel:
     def test_the_circuit_scores_as_an_induction_head(self, repeated):
         model = induction_circuit()
         names = ["blocks.0.attn.pattern", "blocks.1.attn.pattern"]
-        _, captured = model(repeated, capture=names)
-        assert previous_token(diagonals(captured[names[0]], [1])[0]).item() >= 0.99
-        assert matched(captured[names[0]]).item() < 0.01
-        assert matched(captured[names[1]]).item() >= 0.99
+        _, cache = model(repeated, names=names)
+        assert previous_token(diagonals(cache[names[0]], [1])[0]).item() >= 0.99
+        assert matched(cache[names[0]]).item() < 0.01
+        assert matched(cache[names[1]]).item() >= 0.99
 
     def test_the_circuit_predicts_the_repeats(self, repeated):
         logits, _ = induction_circuit()(repeated)
@@ -161,8 +161,8 @@ class TestPlantedModel:
         model, random = induction_circuit(), repeated[:, : 1 + PERIOD]
 
         def score() -> float:
-            _, captured = model(random, capture=["blocks.1.attn.v"])
-            return copying(model, 1, captured["blocks.1.attn.v"], random).item()
+            _, cache = model(random, names=["blocks.1.attn.v"])
+            return copying(model, 1, cache["blocks.1.attn.v"], random).item()
 
         assert score() >= 0.99
         model.blocks[1].attn.W_O *= -1
@@ -201,8 +201,8 @@ class TestWeights:
     def test_random_heads_copy_at_chance(self, make_model, repeated):
         model = make_model(vocabulary=VOCABULARY, context=101, d_model=64)
         random = repeated[:, : 1 + PERIOD]
-        _, captured = model(random, capture=["blocks.0.attn.v"])
-        score = copying(model, 0, captured["blocks.0.attn.v"], random)
+        _, cache = model(random, names=["blocks.0.attn.v"])
+        score = copying(model, 0, cache["blocks.0.attn.v"], random)
         assert ((score > -1) & (score < -0.6)).all()
 
 
@@ -222,9 +222,9 @@ def test_attention_at_offsets_is_the_patterns(make_model, tokens, changes):
     """Weights made from queries, keys and the softmax's sum alone are those of the whole pattern."""
     model = make_model(**changes)
     names = [f"blocks.{layer}.attn.pattern" for layer in range(model.spec.layers)]
-    _, captured = model(tokens, capture=names)
+    _, cache = model(tokens, names=names)
     for name, found in zip(names, attention_at(model, tokens, [1, 5, 11]), strict=True):
-        torch.testing.assert_close(found, diagonals(captured[name], [1, 5, 11]), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(found, diagonals(cache[name], [1, 5, 11]), atol=1e-6, rtol=1e-5)
 
 
 def test_matches_are_those_of_every_earlier_occurrence(repeated):

@@ -184,7 +184,7 @@ def figure_runs(study, figure):
 
 def train_job(arm, seed, folder):
     """What `reinduce train` is asked for."""
-    name, graft = f"{R}/{arm.study}/{arm.arm}", ["--donor", donor(arm, seed)] if arm.graft else []
+    name, graft = f"{R}/{arm.study}/{arm.arm}", ["--source-checkpoint", donor(arm, seed)] if arm.graft else []
     return [f"{name}/train.json", "--seed", seed, "--data", f"{R}/data/{arm.task}", *graft, "--out", folder / "train"]
 
 

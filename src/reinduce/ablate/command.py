@@ -92,7 +92,7 @@ def ablate_checkpoints(
 
     def model_at(step: int) -> Transformer:
         model = load_checkpoint(checkpoint_path(args.checkpoints, step), arm).model
-        return model if vectors is None else model.give_features(vectors)
+        return model if vectors is None else model.set_features(vectors)
 
     heads = None
     if "heldout" in sets:

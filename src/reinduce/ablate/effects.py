@@ -49,27 +49,29 @@ class AblationMetrics:
         self.unmeasured = [name for name, weight in weights.items() if weight is None]
         self.weighted = [name for name in weights if name not in self.unmeasured]
         self.weights_MBT1 = torch.stack([weights[name] for name in self.weighted]) if self.weighted else None
+        self.names: list[str] = []
         self.summed = {name: metric for name, metric in metrics.items() if metric.summand is not None}
 
-    def measure(self, losses_CBT1: Tensor, rows: slice = slice(None)) -> dict[str, Tensor]:
-        """Return what some documents contribute to each metric [C], from copies' losses on them.
+    def measure(self, losses_CBT1: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Return what some documents contribute to each metric [C M], from copies' losses on them.
 
-        A metric of all documents is the sum over parts of them.
+        A metric of all documents is the sum over parts of them. The metrics' names are then in `names`.
         """
-        found: dict[str, Tensor] = {}
+        names, parts = [*self.weighted], []
         if self.weights_MBT1 is not None:
-            summed_CM = losses_CBT1.flatten(1).double() @ self.weights_MBT1[:, rows].flatten(1).T
-            found |= dict(zip(self.weighted, summed_CM.unbind(dim=1), strict=True))
+            parts.append(losses_CBT1.flatten(1).double() @ self.weights_MBT1[:, rows].flatten(1).T)
         for name, metric in self.summed.items():
-            parts = metric.summand(losses_CBT1, self.sets, self.examples, rows)
-            found |= {f"{name}:{suffix}" if suffix else name: part for suffix, part in parts.items()}
-        return found
+            for suffix, part_C in metric.summand(losses_CBT1, self.sets, self.examples, rows).items():
+                names.append(f"{name}:{suffix}" if suffix else name)
+                parts.append(part_C[:, None])
+        self.names = names
+        return torch.cat(parts, dim=1) if parts else losses_CBT1.new_zeros(len(losses_CBT1), 0)
 
-    def rows(self, values: Mapping[str, float], baseline: Mapping[str, float]) -> Iterator[dict[str, Any]]:
+    def rows(self, values_M: Tensor, baseline_M: Tensor) -> Iterator[dict[str, Any]]:
         """Yield metric, value, baseline; null where there is nothing to measure."""
         facts = {"n": self.examples}
-        for name, value in values.items():
-            before, version = baseline[name], self.versions[name.split(":")[0]]
+        for name, value, before in zip(self.names, values_M.tolist(), baseline_M.tolist(), strict=True):
+            version = self.versions[name.split(":")[0]]
             if name == BEFORE_AFTER.name:
                 value, before = value - before, 0.0
             yield facts | {"metric": name, "metric_version": version, "value": value, "baseline": before}

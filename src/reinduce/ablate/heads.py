@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from reinduce.ablate.effects import AblationMetrics
-from reinduce.ablate.joint import ABLATIONS, OTHER_EDITS, ROWS, joint_losses
+from reinduce.ablate.joint import ABLATIONS, MAX_SEQUENCES_PER_PASS, OTHER_INTERVENTIONS, joint_losses
 from reinduce.ablate.sweep import pairs_of_heads, single_heads
 from reinduce.config.declare import Metric
 from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, require, stream_seed
 from reinduce.metrics.head_selection import Head, heads_above_threshold, heads_name, layer_matched_random_heads
 from reinduce.metrics.inputs import EvaluationSets
-from reinduce.model.stand_ins import stand_ins
+from reinduce.model.ablation_values import collect_ablation_values
 from reinduce.model.transformer import Transformer, token_losses
 
 JointEdit = tuple[str, int | None, str, Sequence[Head]]
@@ -59,37 +59,33 @@ class HeadAblations:
     def sweep(self, model: Transformer, is_last: bool) -> Iterator[dict[str, Any]]:
         """Yield the effects of ablating each head alone and, at the last checkpoint, each pair."""
         tokens_BT = self.tokens[self.swept]
-        puts = stand_ins(model, tokens_BT)
-        baseline = first_copy(self.few.measure(clean_losses(model, tokens_BT)[None]))
+        values = collect_ablation_values(model, tokens_BT)
+        baseline = self.few.measure(clean_losses(model, tokens_BT)[None])[0]
         for chosen, sweep in {"single": single_heads, "pair": pairs_of_heads}.items():
             if chosen == "pair" and not is_last:
                 continue
-            summed: dict[tuple, dict[str, Tensor]] = {}
-            for rows, edit, heads, losses in sweep(model, tokens_BT, puts, self.spec.sweep_methods):
-                parts = self.few.measure(losses, rows)
-                for copy, one in enumerate(heads):
-                    total = summed.setdefault((edit, one), {})
-                    for name, part in parts.items():
-                        total[name] = total[name] + part[copy] if name in total else part[copy]
+            summed: dict[tuple[str, tuple[Head, ...]], Tensor] = {}
+            for rows, edit, heads, losses in sweep(model, tokens_BT, values, self.spec.sweep_methods):
+                for copy, part in zip(heads, self.few.measure(losses, rows), strict=True):
+                    key = (edit, copy)
+                    summed[key] = summed[key] + part if key in summed else part
             for (edit, heads), total in summed.items():
                 facts = {"edit": edit, "chosen": chosen, "heads": heads_name(heads)}
                 if chosen == "single":
                     facts |= {"layer": heads[0][0], "head": heads[0][1]}
-                values = {name: value.item() for name, value in total.items()}
-                yield from (facts | row for row in self.few.rows(values, baseline))
+                yield from (facts | row for row in self.few.rows(total, baseline))
 
     @torch.no_grad()
     def ablate_jointly(self, model: Transformer, edits: Iterable[JointEdit]) -> Iterator[dict[str, Any]]:
         """Yield the effects of edits to several heads at once."""
-        puts = stand_ins(model, self.tokens)
-        baseline = first_copy(self.whole.measure(clean_losses(model, self.tokens)[None]))
+        values = collect_ablation_values(model, self.tokens)
+        baseline = self.whole.measure(clean_losses(model, self.tokens)[None])[0]
         edits, noise = list(edits), stream_seed("noise", self.arm.study, self.arm.arm, self.seed)
         asked = [(edit, heads) for _, _, edit, heads in edits]
-        all_losses = joint_losses(model, self.tokens, asked, puts, noise)
+        all_losses = joint_losses(model, self.tokens, asked, values, noise)
         for (chosen, draw, edit, heads), losses in zip(edits, all_losses, strict=True):
             facts = {"edit": edit, "chosen": chosen, "draw": draw, "heads": heads_name(heads)}
-            values = first_copy(self.whole.measure(losses[None]))
-            yield from (facts | row for row in self.whole.rows(values, baseline))
+            yield from (facts | row for row in self.whole.rows(self.whole.measure(losses[None])[0], baseline))
 
     def plan_joint(self, scores: Sequence[Mapping[str, Any]]) -> Iterator[JointEdit]:
         """Yield every joint edit; none for a selection that is empty in this run."""
@@ -97,7 +93,7 @@ class HeadAblations:
         for chosen, heads in selected.items():
             if heads:
                 # Both ideal patterns: the one that is not the heads' own is the control.
-                for edit in (*ABLATIONS, *OTHER_EDITS):
+                for edit in (*ABLATIONS, *OTHER_INTERVENTIONS):
                     yield chosen, None, edit, heads
         first = next(iter(selected.values()), [])
         for draw in range(self.spec.draws):
@@ -108,15 +104,10 @@ class HeadAblations:
                     yield "random", draw, edit, heads
 
 
-def first_copy(values: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return the metrics of the first of several copies."""
-    return {name: value[0].item() for name, value in values.items()}
-
-
 @torch.no_grad()
 def clean_losses(model: Transformer, tokens_BT: Tensor) -> Tensor:
     """Return losses without any intervention [B T-1]."""
-    return torch.cat([token_losses(model(chunk)[0], chunk) for chunk in tokens_BT.split(ROWS)])
+    return torch.cat([token_losses(model(chunk)[0], chunk) for chunk in tokens_BT.split(MAX_SEQUENCES_PER_PASS)])
 
 
 def change_direction(

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from reinduce.ablate.head_selection import Head
 from reinduce.ablate.sweep import KINDS, ablation_name
+from reinduce.metrics.head_selection import Head
 from reinduce.model.ablation_values import METHODS, AblationValues
 from reinduce.model.interventions import Intervention
 from reinduce.model.patterns import induction_pattern, previous_token_pattern

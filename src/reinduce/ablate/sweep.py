@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from reinduce.ablate.head_selection import Head
+from reinduce.metrics.head_selection import Head
 from reinduce.model.ablation_values import AblationValues
 from reinduce.model.batched_ablation import (
     CleanCache,

@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from reinduce.attribute.direct import direct_logits
-from reinduce.attribute.paths import HeadPath, path_losses
+from reinduce.attribute.direct import direct_logit_attribution
+from reinduce.attribute.paths import Edge, path_patching
 from reinduce.config.arm_contents import modules_of_arm
 from reinduce.config.specs import ArmSpec, read_spec
 from reinduce.config.task_definition import read_task
 from reinduce.metrics.of_stages import DIRECT_LOGIT, DIRECT_LOGIT_POSITIVE, PATH_LOSS
+from reinduce.model.ablation_values import collect_ablation_values
 from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
-from reinduce.model.stand_ins import stand_ins
 from reinduce.model.transformer import Transformer, token_losses
 from reinduce.tables import write_rows
 from reinduce.tasks.evaluation_sets import EvaluationSet
@@ -54,9 +54,9 @@ def attribute_run(args: argparse.Namespace) -> StageOutputs:
     rows = []
     for step in steps:
         model = load_checkpoint(checkpoint_path(args.checkpoints, step), arm).model
-        here = [*direct_rows(model, repeated, period)]
+        here = [*direct_logit_attribution_rows(model, repeated, period)]
         if step == steps[-1]:
-            here += path_rows(model, repeated, period)
+            here += path_patching_rows(model, repeated, period)
         facts = keys | {"step": step, "n": len(repeated)}
         rows += (facts | row for row in here)
     log.info("%s/%s/seed%d  %d checkpoints attributed", arm.study, arm.arm, args.seed, len(steps))
@@ -68,9 +68,9 @@ def attribute_run(args: argparse.Namespace) -> StageOutputs:
     )
 
 
-def direct_rows(model: Transformer, repeated_BT: Tensor, period: int) -> Iterator[dict]:
+def direct_logit_attribution_rows(model: Transformer, repeated_BT: Tensor, period: int) -> Iterator[dict]:
     """Direct effects on the next token of a repeat: the mean, and the share of places where it is positive."""
-    for layer, values_BQH in enumerate(direct_logits(model, repeated_BT, period)):
+    for layer, values_BQH in enumerate(direct_logit_attribution(model, repeated_BT, period)):
         metrics = {DIRECT_LOGIT: values_BQH, DIRECT_LOGIT_POSITIVE: (values_BQH > 0).float()}
         for metric, values in metrics.items():
             for head, value in enumerate(values.mean(dim=(0, 1)).tolist()):
@@ -82,11 +82,11 @@ def direct_rows(model: Transformer, repeated_BT: Tensor, period: int) -> Iterato
                 }
 
 
-def path_rows(model: Transformer, repeated_BT: Tensor, period: int) -> Iterator[dict]:
+def path_patching_rows(model: Transformer, repeated_BT: Tensor, period: int) -> Iterator[dict]:
     """What cutting each path between two heads costs on the second and later repeats, in nats a token."""
     intact = torch.cat([token_losses(model(part)[0], part) for part in repeated_BT.split(ROWS)])
-    summed: dict[HeadPath, float] = {}
-    for rows, paths, losses in path_losses(model, repeated_BT, stand_ins(model, repeated_BT)):
+    summed: dict[Edge, float] = {}
+    for rows, paths, losses in path_patching(model, repeated_BT, collect_ablation_values(model, repeated_BT)):
         change = (losses - intact[rows])[:, :, period:].double().mean(dim=2).sum(dim=1) / len(repeated_BT)
         for path, value in zip(paths, change.tolist(), strict=True):
             summed[path] = summed.get(path, 0.0) + value

@@ -18,8 +18,9 @@ import torch
 
 from reinduce.config.declare import find, intervention
 from reinduce.config.specs import STRICT, ModelSpec, from_dict, require
+from reinduce.model.interventions import Intervention
 from reinduce.model.patterns import previous_token_pattern
-from reinduce.model.sites import HEAD_AXIS, Edit
+from reinduce.model.sites import HEAD_AXIS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,8 +67,8 @@ class Clamp:
         return None
 
     def interventions(
-        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Edit], state: Tensor | None
-    ) -> list[Edit]:
+        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Intervention], state: Tensor | None
+    ) -> list[Intervention]:
         """Return the interventions on one batch.
 
         Args:
@@ -113,13 +114,13 @@ class BlockKComposition(Clamp):
     """
 
     def interventions(
-        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Edit], state: Tensor | None
-    ) -> list[Edit]:
+        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Intervention], state: Tensor | None
+    ) -> list[Intervention]:
         """Return the keys of the embedding."""
         block = model.blocks[self.layer]
         k_BTHE = block.attn.project("k", block.ln1(model.embed(tokens_BT)))
         value = k_BTHE if self.head is None else k_BTHE[:, :, self.head]
-        return [Edit(f"blocks.{self.layer}.attn.k", value, self.head)]
+        return [Intervention(f"blocks.{self.layer}.attn.k", value, self.head)]
 
 
 @intervention("force_previous_token")
@@ -131,13 +132,13 @@ class ForcePreviousToken(Clamp):
     """
 
     def interventions(
-        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Edit], state: Tensor | None
-    ) -> list[Edit]:
+        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Intervention], state: Tensor | None
+    ) -> list[Intervention]:
         """Return the pattern of a previous-token head."""
         pattern_TT = previous_token_pattern(tokens_BT.shape[1]).to(tokens_BT.device)
         # All heads: a pattern of full shape spares the model its own.
         pattern = pattern_TT.expand(1, model.spec.heads, -1, -1) if self.head is None else pattern_TT
-        return [Edit(f"blocks.{self.layer}.attn.pattern", pattern, self.head)]
+        return [Intervention(f"blocks.{self.layer}.attn.pattern", pattern, self.head)]
 
 
 @intervention("block_previous_token")
@@ -146,12 +147,12 @@ class BlockPreviousToken(Clamp):
     """The layer's heads may attend to any token but the previous one, whose score is minus infinity."""
 
     def interventions(
-        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Edit], state: Tensor | None
-    ) -> list[Edit]:
+        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Intervention], state: Tensor | None
+    ) -> list[Intervention]:
         """Return what is added to the scores."""
         T = tokens_BT.shape[1]
         forbidden_TT = torch.diag(torch.full((T - 1,), -math.inf, device=tokens_BT.device), -1)
-        return [Edit(f"blocks.{self.layer}.attn.scores", forbidden_TT, self.head, add=True)]
+        return [Intervention(f"blocks.{self.layer}.attn.scores", forbidden_TT, self.head, add=True)]
 
 
 @intervention("zero_head")
@@ -176,10 +177,10 @@ class ZeroHead(Clamp):
         return head_mask_H[:, None]
 
     def interventions(
-        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Edit], state: Tensor | None
-    ) -> list[Edit]:
+        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Intervention], state: Tensor | None
+    ) -> list[Intervention]:
         """Return the mask that heads' outputs are multiplied by."""
-        return [Edit(f"blocks.{self.layer}.attn.z", state, scale=True)]
+        return [Intervention(f"blocks.{self.layer}.attn.z", state, scale=True)]
 
 
 @intervention("freeze_activation")
@@ -199,14 +200,14 @@ class FreezeActivation(Clamp):
         require(self.site in FROZEN_SITES, f"site must be one of {', '.join(FROZEN_SITES)}, not {self.site!r}")
 
     def interventions(
-        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Edit], state: Tensor | None
-    ) -> list[Edit]:
+        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Intervention], state: Tensor | None
+    ) -> list[Intervention]:
         """Return the activation of a pass without clamps."""
         name = f"blocks.{self.layer}.attn.{self.site}"
-        captured, x_BTD = {name: None}, model.embed(tokens_BT)
+        cache, x_BTD = {name: None}, model.embed(tokens_BT)
         for layer in range(self.layer + 1):
-            x_BTD = model.block(layer, x_BTD, (), captured)
-        value = captured[name]
+            x_BTD = model.block(layer, x_BTD, (), cache)
+        value = cache[name]
         if self.head is not None:
             value = value.select(HEAD_AXIS[self.site], self.head)
-        return [Edit(name, value, self.head)]
+        return [Intervention(name, value, self.head)]

@@ -58,7 +58,7 @@ def score_run(args: argparse.Namespace) -> StageOutputs:
     for step in steps:
         checkpoint = load_checkpoint(checkpoint_path(args.checkpoints, step), arm)
         if vectors is not None:
-            checkpoint.model.give_features(vectors)
+            checkpoint.model.set_features(vectors)
         is_end = step in (steps[0], steps[-1])
         passes = scorer.run_passes(checkpoint.model, is_end)
         rows = list(scorer.score(checkpoint.model, is_end, passes))

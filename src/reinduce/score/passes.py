@@ -12,8 +12,9 @@ from torch import Tensor
 
 from reinduce.config.declare import Metric
 from reinduce.config.specs import ModelSpec
-from reinduce.model.sites import Edit, site_names
-from reinduce.model.transformer import Transformer, token_losses, visit
+from reinduce.model.interventions import Intervention, apply_and_capture, empty_cache
+from reinduce.model.sites import site_names
+from reinduce.model.transformer import Transformer, token_losses
 
 TOKENS = 4096
 """Tokens of a forward pass: enough to fill a core, few enough to stay in its cache."""
@@ -84,35 +85,37 @@ def _run(model: Transformer, tokens_BT: Tensor, sites: set[str]) -> tuple[Tensor
     """Return logits, or None where nothing asks for an output, and the cache."""
     names, has_outputs = names_of(model.spec, sites), bool(sites & set(OUTPUTS))
     if "attention" not in sites:
-        logits_BTV, cache = model(tokens_BT, capture=names)
+        logits_BTV, cache = model(tokens_BT, names=names)
     else:
-        edits = model.clamps(tokens_BT)
-        attention = _attention_names(model.spec, edits)
-        cache = dict.fromkeys([*names, *attention])
+        interventions = model.clamps(tokens_BT)
+        attention = _attention_names(model.spec, interventions)
+        cache = empty_cache([*names, *attention])
         if has_outputs and any(name.endswith("pattern") for name in attention):
             # Where a clamp forms a pattern, attention is read off it. A formed pattern and the fused attention add
             # in another order; outputs must not depend on what else is asked, so they have a pass of their own.
             logits_BTV, _ = model(tokens_BT)
-            _run_blocks(model, tokens_BT, edits, cache, outputs=False)
+            _run_blocks(model, tokens_BT, interventions, cache, outputs=False)
         else:
-            logits_BTV = _run_blocks(model, tokens_BT, edits, cache, outputs=has_outputs)
+            logits_BTV = _run_blocks(model, tokens_BT, interventions, cache, outputs=has_outputs)
     if "logits" in sites:
         cache["logits"] = logits_BTV
     return logits_BTV, cache
 
 
 def _run_blocks(
-    model: Transformer, tokens_BT: Tensor, edits: list[Edit], cache: dict[str, Tensor], outputs: bool
+    model: Transformer, tokens_BT: Tensor, interventions: list[Intervention], cache: dict[str, Tensor], outputs: bool
 ) -> Tensor | None:
     """Run the blocks one by one; without outputs nothing above the last layer's attention is computed."""
     last = model.spec.layers - 1
-    x_BTD = model.embed(tokens_BT, edits, cache)
+    x_BTD = model.embed(tokens_BT, interventions, cache)
     if outputs or any(".attn." not in name for name in cache):
-        return visit("logits", model.unembed(model.resid(x_BTD, edits, cache)), edits, cache)
+        return apply_and_capture(
+            "logits", model.unembed(model.run_blocks(x_BTD, interventions, cache)), interventions, cache
+        )
     for layer in range(last):
-        x_BTD = model.block(layer, x_BTD, edits, cache)
-    x_BTD = visit(f"blocks.{last}.resid_pre", x_BTD, edits, cache)
-    model.attention(last, model.blocks[last].ln1(x_BTD), edits, cache)
+        x_BTD = model.block(layer, x_BTD, interventions, cache)
+    x_BTD = apply_and_capture(f"blocks.{last}.resid_pre", x_BTD, interventions, cache)
+    model.attention(last, model.blocks[last].ln1(x_BTD), interventions, cache)
     return None
 
 
@@ -132,8 +135,8 @@ def names_of(spec: ModelSpec, sites: Iterable[str]) -> list[str]:
     return found
 
 
-def _attention_names(spec: ModelSpec, edits: Iterable[Edit]) -> list[str]:
-    formed = {edit.site for edit in edits if edit.kind in ("pattern", "scores")}
+def _attention_names(spec: ModelSpec, interventions: Iterable[Intervention]) -> list[str]:
+    formed = {each.site for each in interventions if each.kind in ("pattern", "scores")}
     names = []
     for layer in range(spec.layers):
         name = f"blocks.{layer}.attn"

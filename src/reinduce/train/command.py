@@ -18,7 +18,7 @@ from reinduce.model.transformer import Transformer
 from reinduce.tables import write_rows
 from reinduce.trace import sources
 from reinduce.trace.files import sha256
-from reinduce.trace.manifest import Made
+from reinduce.trace.manifest import StageOutputs
 from reinduce.train.accumulator import check_divisible
 from reinduce.train.compiled import choose_losses
 from reinduce.train.loop import train
@@ -49,7 +49,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nodes", type=int, default=1, help="machines of a SLURM job")
 
 
-def run_train(*jobs: argparse.Namespace) -> list[Made]:
+def run_train(*jobs: argparse.Namespace) -> list[StageOutputs]:
     """Train; for each job write the log and the run's row.
 
     Several processes share one job's batches; of several jobs each process takes its own.
@@ -98,7 +98,9 @@ def run_train(*jobs: argparse.Namespace) -> list[Made]:
     return [dataclasses.replace(one, details=one.details | facts) for one in made]
 
 
-def train_seed(job: argparse.Namespace, steps: int, device: str, group: ProcessGroup, stop: StopRequest) -> Made:
+def train_seed(
+    job: argparse.Namespace, steps: int, device: str, group: ProcessGroup, stop: StopRequest
+) -> StageOutputs:
     """Train one seed and write its tables.
 
     Args:
@@ -156,7 +158,7 @@ def train_seed(job: argparse.Namespace, steps: int, device: str, group: ProcessG
         outputs.append(write_rows("train_log", log_rows(arm, keys, history), job.out / "train_log.parquet"))
         outputs.append(write_rows("runs", [run], job.out / "run.parquet"))
     device_name = torch.cuda.get_device_name(device) if kind == "cuda" else kind
-    return Made(
+    return StageOutputs(
         manifest=job.out / "manifest.json",
         inputs=[job.arm, *read],
         outputs=outputs,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reinduce.model.checkpoint import checkpoint_path
 from reinduce.model.tensors import load_tensors, save_tensors
-from reinduce.trace.files import written_aside
+from reinduce.trace.files import atomic_write
 from reinduce.train.optimizer import AdamW
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def publish_checkpoints(saved: Path, published: Path, steps: list[int]) -> None:
     """
     published.mkdir(parents=True, exist_ok=True)
     for step in steps:
-        with written_aside(checkpoint_path(published, step)) as aside:
+        with atomic_write(checkpoint_path(published, step)) as aside:
             try:
                 os.link(checkpoint_path(saved, step), aside)
             except OSError:

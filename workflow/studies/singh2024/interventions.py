@@ -17,7 +17,7 @@ from reinduce.config.declare import ablation, intervention
 from reinduce.config.specs import ModelSpec, require
 from reinduce.metrics.head_selection import Head, heads_above_threshold, heads_name
 from reinduce.model.clamps import Clamp
-from reinduce.model.sites import Edit
+from reinduce.model.interventions import Intervention
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,15 +67,15 @@ class PerfectLayer1(FewshotClamp):
         require(self.head is None, "perfect_layer1 is of all heads of the layer; leave out head")
 
     def interventions(
-        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Edit], state: Tensor | None
-    ) -> list[Edit]:
+        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Intervention], state: Tensor | None
+    ) -> list[Intervention]:
         """Return the embedding as the layer's input, and the scores of the shifted embedding."""
         name = f"blocks.{self.layer}"
         x_BTD = model.embed(tokens_BT)
         shifted_BTD = torch.cat((x_BTD[:, :1], x_BTD[:, : QUERY - 1], x_BTD[:, QUERY:]), dim=1)
         block = model.blocks[self.layer]
         scores_BHTT = block.attn.scores(*block.attn.qkv(block.ln1(shifted_BTD), "qk"))
-        return [Edit(f"{name}.resid_pre", x_BTD), Edit(f"{name}.attn.scores", scores_BHTT)]
+        return [Intervention(f"{name}.resid_pre", x_BTD), Intervention(f"{name}.attn.scores", scores_BHTT)]
 
 
 @intervention("force_match")
@@ -92,15 +92,15 @@ class ForceMatch(FewshotClamp):
         require(0 <= self.strength <= 1, f"strength must lie between 0 and 1, not {self.strength}")
 
     def interventions(
-        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Edit], state: Tensor | None
-    ) -> list[Edit]:
+        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Intervention], state: Tensor | None
+    ) -> list[Intervention]:
         """Return the query's row of the pattern."""
         right_B1 = right_label(tokens_BT, model.spec.vocabulary, model.spec.exemplars)[:, None]
         row_BT = torch.zeros(tokens_BT.shape, device=tokens_BT.device)
         row_BT = row_BT.scatter(1, right_B1, self.strength).scatter(1, sum(LABELS) - right_B1, 1 - self.strength)
         heads = range(model.spec.heads) if self.head is None else (self.head,)
         name = f"blocks.{self.layer}.attn.pattern"
-        return [Edit(name, row_BT[:, None], head, positions=[QUERY]) for head in heads]
+        return [Intervention(name, row_BT[:, None], head, positions=[QUERY]) for head in heads]
 
 
 @intervention("force_copy")
@@ -116,18 +116,18 @@ class ForceCopy(FewshotClamp):
         require(self.head is not None, "force_copy needs a head: one head's scores become the logits")
 
     def interventions(
-        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Edit], state: Tensor | None
-    ) -> list[Edit]:
+        self, model: Transformer, tokens_BT: Tensor, before: Sequence[Intervention], state: Tensor | None
+    ) -> list[Intervention]:
         """Return the logits of the two labels."""
         name = f"blocks.{self.layer}.attn.scores"
-        captured = {name: None}
+        cache = {name: None}
         x_BTD = model.embed(tokens_BT, before)
         for layer in range(self.layer + 1):
-            x_BTD = model.block(layer, x_BTD, before, captured)
-        scores_B2 = captured[name][:, self.head, QUERY, list(LABELS)]
+            x_BTD = model.block(layer, x_BTD, before, cache)
+        scores_B2 = cache[name][:, self.head, QUERY, list(LABELS)]
         logits_BV = torch.full((len(tokens_BT), model.spec.vocabulary), NEVER, device=tokens_BT.device)
         logits_BV = logits_BV.scatter(1, tokens_BT[:, list(LABELS)], scores_B2)
-        return [Edit("logits", logits_BV[:, None].expand(-1, tokens_BT.shape[1], -1))]
+        return [Intervention("logits", logits_BV[:, None].expand(-1, tokens_BT.shape[1], -1))]
 
 
 @ablation(evaluation_set="in_distribution")
@@ -155,12 +155,14 @@ def silence_heads(inputs: AblationInputs) -> Iterator[dict]:
     every_H, each_HH = torch.ones(len(heads)), torch.eye(len(heads))
     [baseline] = query.answer([], every_H[None])
 
-    def zero(layer: int, but: Iterable[int]) -> Edit:
+    def zero(layer: int, but: Iterable[int]) -> Intervention:
         kept = [*but]
-        return Edit(f"blocks.{layer}.attn.z", torch.tensor([[float(head in kept)] for head in heads]), scale=True)
+        return Intervention(
+            f"blocks.{layer}.attn.z", torch.tensor([[float(head in kept)] for head in heads]), scale=True
+        )
 
-    def keep(edit: str) -> list[Edit]:
-        return [Edit(name := f"blocks.{last}.attn.{site}", query.clean[name]) for site in KEPT[edit]]
+    def keep(edit: str) -> list[Intervention]:
+        return [Intervention(name := f"blocks.{last}.attn.{site}", query.clean[name]) for site in KEPT[edit]]
 
     def rows(edit: str, chosen: str, ablated: list[Head], found: dict[str, float], **facts: int) -> Iterator[dict]:
         named = {"edit": edit, "chosen": chosen, "heads": heads_name(ablated)}
@@ -218,13 +220,13 @@ class Query:
         self.model, self.tokens_B6 = model, tokens_B6
         self.last = f"blocks.{model.spec.layers - 1}"
         names = [f"{self.last}.attn.{site}" for site in ("pattern", "v")]
-        _, self.clean = model(tokens_B6[:, : QUERY + 1], capture=names)
+        _, self.clean = model(tokens_B6[:, : QUERY + 1], names=names)
         """Patterns and values of the last layer in the clean pass."""
 
-    def answer(self, edits: Sequence[Edit], chosen_KH: Tensor) -> list[dict[str, float]]:
+    def answer(self, edits: Sequence[Intervention], chosen_KH: Tensor) -> list[dict[str, float]]:
         """Return `score_answers` for each row of `chosen_KH`: heads of the last layer that count (1) or not (0)."""
         names = f"{self.last}.resid_pre", f"{self.last}.attn.z"
-        _, cache = self.model(self.tokens_B6[:, : QUERY + 1], edits, capture=names)
+        _, cache = self.model(self.tokens_B6[:, : QUERY + 1], edits, names=names)
         stream_BD, z_BHE = (cache[name][:, QUERY] for name in names)
         layer = self.model.spec.layers - 1
         added_BHD = self.model.blocks[layer].attn.head_out(z_BHE[:, None])[:, 0]
