@@ -14,12 +14,12 @@ from reinduce.model.transformer import sequence_losses
 from reinduce.train.loop import AdamW
 
 CLAMPS = {
-    "one head left": [{"what": "silence", "layer": 1, "but": 0}],
-    "previous-token head": [{"what": "attend_previous", "layer": 0, "head": 0}],
-    "first layer": [{"what": "layer_one", "layer": 1}],
-    "match": [{"what": "match", "layer": 1, "head": 0}],
-    "copy": [{"what": "copy", "layer": 1, "head": 0}],
-    "first layer and copy": [{"what": "layer_one", "layer": 1}, {"what": "copy", "layer": 1, "head": 0}],
+    "one head left": [{"type": "zero_head", "layer": 1, "except_head": 0}],
+    "previous-token head": [{"type": "force_previous_token", "layer": 0, "head": 0}],
+    "first layer": [{"type": "singh2024.perfect_layer1", "layer": 1}],
+    "match": [{"type": "singh2024.force_match", "layer": 1, "head": 0}],
+    "copy": [{"type": "singh2024.force_copy", "layer": 1, "head": 0}],
+    "first layer and copy": [{"type": "singh2024.perfect_layer1", "layer": 1}, {"type": "singh2024.force_copy", "layer": 1, "head": 0}],
 }
 """What clamped trainings give a model; goals say that it may cost 15 % of a free model's step."""
 

@@ -2,7 +2,7 @@
 
 from reinduce.task import exemplars
 
-from reinduce.config.specs import ClampSpec, ModelSpec
+from reinduce.config.specs import ModelSpec
 from reinduce.model.transformer import Transformer
 
 
@@ -18,6 +18,6 @@ def five_token_model(task: exemplars.Spec, clamps: list[dict]) -> Transformer:
         unembedding_bias=True,
         initial="plain",
         positions="rotary",
-        clamps=[ClampSpec(**clamp) for clamp in clamps],
+        clamps=list(clamps),
     )
     return Transformer(spec).initialise(0)

@@ -19,9 +19,9 @@ VARIANTS = {
     "three layers": {"layers": 3, "mlp_ratio": 2.0},
     "smeared": {"smeared_keys": True},
     "rotary": {"positions": "rotary"},
-    "no K-composition": {"clamps": [{"what": "keys_read_embedding", "layer": 1}]},
+    "no K-composition": {"clamps": [{"type": "block_k_composition", "layer": 1}]},
     "clamped patterns": {
-        "clamps": [{"what": "attend_previous", "layer": 0}, {"what": "never_attend_previous", "layer": 1, "head": 2}]
+        "clamps": [{"type": "force_previous_token", "layer": 0}, {"type": "block_previous_token", "layer": 1, "head": 2}]
     },
 }
 variants = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)

@@ -250,7 +250,7 @@ def test_interventions_on_different_targets_are_applied(model, tokens, intervent
 
 class TestClamps:
     def test_keys_that_read_the_embedding_ignore_the_first_layer(self, make_model, tokens):
-        model = make_model(clamps=[{"what": "keys_read_embedding", "layer": 1}])
+        model = make_model(clamps=[{"type": "block_k_composition", "layer": 1}])
         name = "blocks.1.attn.k"
         _, clean = model(tokens, names=[name, "blocks.1.attn.q"])
         _, ablated = model(tokens, [Intervention("blocks.0.attn_out", 0.0)], names=[name, "blocks.1.attn.q"])
@@ -258,7 +258,7 @@ class TestClamps:
         assert not torch.allclose(clean["blocks.1.attn.q"], ablated["blocks.1.attn.q"])
 
     def test_gradients_reach_the_embedding_through_clamped_keys(self, make_model, tokens):
-        model = make_model(clamps=[{"what": "keys_read_embedding", "layer": 1}]).requires_grad_(True)
+        model = make_model(clamps=[{"type": "block_k_composition", "layer": 1}]).requires_grad_(True)
         _, cache = model(tokens, names=["blocks.1.attn.k"])
         cache["blocks.1.attn.k"].square().sum().backward()
         assert model.W_E.grad.abs().sum() > 0 and model.blocks[1].attn.W_QKV.grad.abs().sum() > 0
@@ -266,7 +266,7 @@ class TestClamps:
 
     @pytest.mark.parametrize("head", [None, 3])
     def test_a_clamped_head_attends_to_the_previous_token(self, make_model, tokens, head):
-        model = make_model(clamps=[{"what": "attend_previous", "layer": 0, "head": head}])
+        model = make_model(clamps=[{"type": "force_previous_token", "layer": 0, "head": head}])
         _, cache = model(tokens, names=["blocks.0.attn.pattern"])
         previous = cache["blocks.0.attn.pattern"].diagonal(-1, 2, 3)
         assert previous.shape == (6, 4, T - 1)
@@ -274,13 +274,13 @@ class TestClamps:
 
     @pytest.mark.parametrize("head", [None, 0])
     def test_a_forbidden_head_never_attends_to_the_previous_token(self, make_model, tokens, head):
-        model = make_model(clamps=[{"what": "never_attend_previous", "layer": 1, "head": head}])
+        model = make_model(clamps=[{"type": "block_previous_token", "layer": 1, "head": head}])
         _, cache = model(tokens, names=["blocks.1.attn.pattern"])
         previous = cache["blocks.1.attn.pattern"].diagonal(-1, 2, 3)
         assert (previous == 0).all(dim=2).all(dim=0).tolist() == [head in (None, h) for h in range(4)]
 
     def test_interventions_are_applied_after_clamps(self, make_model, tokens):
-        model = make_model(clamps=[{"what": "attend_previous", "layer": 0, "head": 1}])
+        model = make_model(clamps=[{"type": "force_previous_token", "layer": 0, "head": 1}])
         free = make_model()
         even = torch.ones(T, T).tril() / torch.arange(1, T + 1)[:, None]
         intervention = Intervention("blocks.0.attn.pattern", even, 1)
@@ -291,9 +291,9 @@ class TestClamps:
     @pytest.mark.parametrize(
         ("clamp", "message"),
         [
-            ({"what": "keys_read_nothing", "layer": 0}, "what must be one of keys_read_embedding, attend_previous"),
-            ({"what": "attend_previous", "layer": 2}, "no layer 2; layers are 0 to 1"),
-            ({"what": "attend_previous", "layer": 0, "head": 4}, "no head 4; heads are 0 to 3"),
+            ({"type": "keys_read_nothing", "layer": 0}, "what must be one of keys_read_embedding, attend_previous"),
+            ({"type": "force_previous_token", "layer": 2}, "no layer 2; layers are 0 to 1"),
+            ({"type": "force_previous_token", "layer": 0, "head": 4}, "no head 4; heads are 0 to 3"),
         ],
     )
     def test_a_clamp_that_does_not_fit_the_model_is_refused(self, make_model, clamp, message):

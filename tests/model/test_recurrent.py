@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from reinduce.config.specs import ClampSpec, ModelSpec
+from reinduce.config.specs import ModelSpec
 from reinduce.model.interventions import Intervention
 from reinduce.model.recurrent import RECURRENCES, GatedLinear, LinearRecurrence, linear_recurrence
 from reinduce.model.transformer import Transformer
@@ -105,6 +105,6 @@ def test_what_needs_attention_is_refused_without():
     with pytest.raises(ValueError, match="clamps and smeared_keys need attention, not a gru"):
         a_model("gru", smeared_keys=True)
     with pytest.raises(ValueError, match="clamps and smeared_keys need attention, not a gated_linear"):
-        a_model("gated_linear", clamps=[ClampSpec(what="attend_previous", layer=0)])
+        a_model("gated_linear", clamps=[{"type": "force_previous_token", "layer": 0}])
     with pytest.raises(ValueError, match="mixer must be one of attention, gru, gated_linear, not 'rnn'"):
         a_model("rnn")

@@ -13,7 +13,7 @@ from reinduce.train import compiled
 from reinduce.train.optimizer import AdamW
 
 SPEC = exemplars.Spec(classes=12, new_classes=7, features=16)
-CLAMPS = [{"what": "silence", "layer": 1, "but": 0}, {"what": "attend_previous", "layer": 0, "head": 1}]
+CLAMPS = [{"type": "zero_head", "layer": 1, "except_head": 0}, {"type": "force_previous_token", "layer": 0, "head": 1}]
 
 
 def model(clamps=(), seed=0):
