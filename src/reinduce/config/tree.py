@@ -38,26 +38,26 @@ class Replacement(Strict):
 
 
 class Cluster(Strict):
-    """What jobs ask of a cluster, and what trainings run on; nothing of it changes a result but in last digits."""
+    """What jobs request from a cluster, and what trainings run on; results differ at most in their last digits."""
 
     account: str | None = None
-    """Who pays (`sbatch --account`); null: the cluster's default."""
+    """The account that is charged (`sbatch --account`); null: the cluster's default."""
     partition: str | None = None
-    """Where jobs run (`sbatch --partition`); null: the cluster's default."""
+    """The partition of jobs (`sbatch --partition`); null: the cluster's default."""
     gpu_partition: str | None = None
-    """Where jobs with GPUs run; null: as the others."""
+    """The partition of jobs with GPUs; null: the same as for other jobs."""
     gpu_type: str | None = Field(default=None, pattern=r"^[a-zA-Z0-9_.]+$")
-    """Which GPUs, as `sinfo --format %G` names them; null: any."""
+    """The type of GPUs, as `sinfo --format %G` names it; null: any."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    """What trainings run on: gpu (asked of the scheduler), cpu, or auto (a GPU where the job happens to see one)."""
-    devices: int = Field(default=1, gt=0)
-    """The most GPUs (or processes, on processors) of one training job, on each of its machines."""
-    nodes: int = Field(default=1, gt=0)
+    """What trainings run on: gpu (requested from the scheduler), cpu, or auto (a GPU if the job finds one)."""
+    max_gpus_per_node: int = Field(default=1, gt=0)
+    """The most GPUs of one training job on each machine; with `device: cpu`, the most processes."""
+    max_nodes: int = Field(default=1, gt=0)
     """The most machines of one training job."""
-    hours: float = Field(default=24.0, gt=0)
-    """The longest that a job may ask for; a training that needs longer goes on in the next."""
-    slower: float = Field(default=1.0, gt=0)
-    """What times are multiplied by, where machines are slower than thought."""
+    max_hours: float = Field(default=24.0, gt=0)
+    """The longest time that a job may request; a longer training continues in the next job."""
+    time_multiplier: float = Field(default=1.0, gt=0)
+    """Runtime multiplier for slow nodes."""
 
 
 class Config(Strict):
