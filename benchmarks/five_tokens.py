@@ -19,7 +19,10 @@ CLAMPS = {
     "first layer": [{"type": "singh2024.perfect_layer1", "layer": 1}],
     "match": [{"type": "singh2024.force_match", "layer": 1, "head": 0}],
     "copy": [{"type": "singh2024.force_copy", "layer": 1, "head": 0}],
-    "first layer and copy": [{"type": "singh2024.perfect_layer1", "layer": 1}, {"type": "singh2024.force_copy", "layer": 1, "head": 0}],
+    "first layer and copy": [
+        {"type": "singh2024.perfect_layer1", "layer": 1},
+        {"type": "singh2024.force_copy", "layer": 1, "head": 0},
+    ],
 }
 """What clamped trainings give a model; goals say that it may cost 15 % of a free model's step."""
 

@@ -33,7 +33,7 @@ COMMANDS = {
     "index": ("reinduce.report.command", "write the report's front page"),
     "show": ("reinduce.report.command", "print the ledger"),
     "trace": ("reinduce.trace.command", "show where a claim's number comes from"),
-    "replay": ("reinduce.replay.command", "run again in a folder of its own, and compare"),
+    "replay": ("reinduce.replay.command", "run the workflow again in another folder and compare"),
     "crate": ("reinduce.trace.crate", "export a run as a Workflow Run RO-Crate"),
     "compare": ("reinduce.replay.command", "compare results with other results or with the reference"),
     "reference": ("reinduce.replay.command", "write the reference with which other runs are compared"),
@@ -92,12 +92,12 @@ def run(command: str, jobs: list[argparse.Namespace]) -> int:
             sys.modules["torch"].set_num_threads(1)
         outputs = getattr(importlib.import_module(module), f"run_{command}")(*jobs)
         if outputs:
-            from reinduce.trace.manifest import forget_scratch, write_manifest
+            from reinduce.trace.manifest import remove_scratch, write_manifest
 
             outputs = outputs if isinstance(outputs, list) else [outputs]
             for each in outputs:
                 write_manifest(each, stage_module(command), started, jobs[0].rule)
-            forget_scratch(outputs)
+            remove_scratch(outputs)
     except USER_ERRORS as error:
         logging.error("reinduce %s: %s", command, format_user_error(error))
         return 2

@@ -21,7 +21,10 @@ VARIANTS = {
     "rotary": {"positions": "rotary"},
     "no K-composition": {"clamps": [{"type": "block_k_composition", "layer": 1}]},
     "clamped patterns": {
-        "clamps": [{"type": "force_previous_token", "layer": 0}, {"type": "block_previous_token", "layer": 1, "head": 2}]
+        "clamps": [
+            {"type": "force_previous_token", "layer": 0},
+            {"type": "block_previous_token", "layer": 1, "head": 2},
+        ]
     },
 }
 variants = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)

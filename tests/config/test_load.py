@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from reinduce.cluster.resolve import resolve
 from reinduce.config.command import schemas
 from reinduce.config.layout import donor_file
 from reinduce.config.load import load
 from reinduce.config.resolved import write_resolved
 from reinduce.config.validate import ConfigError
 from reinduce.config.yaml import typed
-from reinduce.front_door import resolve
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,8 +46,8 @@ def test_resolving_imports_no_torch(scale):
     """Every job of a cluster resolves the configuration anew; importing torch would take longer than that."""
     program = (
         "import sys; from pathlib import Path\n"
-        "import reinduce.front_door, reinduce.judge.evidence, reinduce.task\n"
-        f"reinduce.front_door.load({{'scale': {scale!r}}}, Path({str(ROOT)!r}))\n"
+        "import reinduce.cluster.resolve, reinduce.judge.evidence, reinduce.task\n"
+        f"reinduce.cluster.resolve.load({{'scale': {scale!r}}}, Path({str(ROOT)!r}))\n"
         "assert 'torch' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -118,7 +118,7 @@ def test_a_broken_manifest_is_refused_and_named(made):
 def test_a_fault_names_file_reason_and_fix_command(made):
     (made / "results/two/b.txt").write_text("c")
     with pytest.raises(Refused) as refused:
-        Chain(made / "results", cli_overrides={"scale": "smoke", "cluster": {"devices": 2}}).verify(
+        Chain(made / "results", cli_overrides={"scale": "smoke", "cluster": {"max_gpus_per_node": 2}}).verify(
             [f"{made}/results/two/b.txt"]
         )
     assert "evidence is refused, 1 fault:" in str(refused.value)

@@ -49,10 +49,10 @@ class TestTrace:
         ledger = json.loads((smoke.root / "results/smoke/ledger.json").read_text())["claims"]
         assert len(ledger) > 80
         code = (
-            "import sys, time; from reinduce.trace import command as c; from reinduce.cli import parsed\n"
+            "import sys, time; from reinduce.trace import command as c; from reinduce.cli import parse_arguments\n"
             "for name in sys.argv[1:]:\n"
             "    began = time.process_time()\n"
-            "    _, job = parsed(['trace', name, '--results', 'results/smoke'])\n"
+            "    _, job = parse_arguments(['trace', name, '--results', 'results/smoke'])\n"
             "    c.run_trace(job)\n"
             "    print('TOOK', time.process_time() - began)\n"
         )

@@ -45,9 +45,7 @@ class JobGroup:
         """
         if not self.all_seeds:
             return [(run, Path(results, name, "seed{seed}")) for name, run in self.runs.items()]
-        return [
-            (run, folder) for name, run in self.runs.items() for folder in seed_folders(results, name, run.seeds)
-        ]
+        return [(run, folder) for name, run in self.runs.items() for folder in seed_folders(results, name, run.seeds)]
 
     def iterate_seeds(self, seed: int) -> Iterator[tuple[Run, int]]:
         """Yield each run of a job with each of its seeds; `seed` is the job's own, if it has only one."""

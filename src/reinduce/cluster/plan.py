@@ -86,9 +86,7 @@ def package_versions(task: TaskDefinition) -> dict[str, str]:
     Returns:
         Package → version, for the packages that the task names.
     """
-    return {
-        name: metadata.version(name) for name in task.packages() if list(metadata.Distribution.discover(name=name))
-    }
+    return {name: metadata.version(name) for name in task.packages() if list(metadata.Distribution.discover(name=name))}
 
 
 def list_outputs(stage: str, folder: Path, run: Run) -> list[Path]:
@@ -322,7 +320,9 @@ class Plan:
             "sources": self.stage_sources(stage, group),
         }
         if stage != "train":
-            inputs["checkpoints"] = self._list_files(group, lambda folder, run: layout.checkpoint_files(folder, run.arm))
+            inputs["checkpoints"] = self._list_files(
+                group, lambda folder, run: layout.checkpoint_files(folder, run.arm)
+            )
         elif any(run.arm.graft for run in group.runs.values()):
             inputs["grafts"] = lambda wildcards: self.list_source_checkpoints(group, int(wildcards.get("seed", 0)))
         if stage == "ablate":

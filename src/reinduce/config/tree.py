@@ -79,7 +79,8 @@ class Config(Strict):
     overrides: dict[str, dict[str, Replacement]] = {}
     """study → arm → what replaces the study's own settings."""
     cluster: dict[str, Any] = {}
-    """What replaces the scale's: account, partition, gpu_partition, gpu_type, device, devices, nodes, hours, slower."""
+    """What replaces the scale's: account, partition, gpu_partition, gpu_type, device, max_gpus_per_node, max_nodes,
+    max_hours, time_multiplier."""
 
 
 class TaskSize(Strict):

@@ -113,7 +113,7 @@ def select_device(requested: str, processes: int = 1) -> str:
         requested != "gpu" or found >= processes,
         f"{processes} GPU{'s' * (processes > 1)} asked for, {found} found"
         + (f" (CUDA_VISIBLE_DEVICES={visible})" if visible is not None else "")
-        + "; ask the scheduler for as many (cluster.devices), or train on processors (cluster.device: cpu)",
+        + "; ask the scheduler for as many (cluster.max_gpus_per_node), or train on processors (cluster.device: cpu)",
     )
     if found < processes:
         return "cpu"
