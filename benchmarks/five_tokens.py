@@ -9,7 +9,7 @@ from reinduce.train.short import Losses, compiled
 from benchmarks import peers
 from benchmarks.models import five_token_model
 from benchmarks.timing import compared, in_turns
-from reinduce.config.specs import CheckpointSpec, TrainSpec
+from reinduce.config.job_specs import CheckpointSpec, TrainSpec
 from reinduce.model.transformer import sequence_losses
 from reinduce.train.loop import AdamW
 
@@ -33,7 +33,7 @@ def five_tokens(small: bool) -> Iterator[dict]:
     steps, batch, rate = (4 if small else 200), 32, 3e-4
     vectors = torch.rand(task.classes, task.features, generator=torch.Generator().manual_seed(1))
     batches = [exemplars.sequences(task, "trained", batch, step) for step in range(steps)]
-    spec = TrainSpec(steps=steps, batch=batch, learning_rate=rate, checkpoints=CheckpointSpec(every={0: steps}))
+    spec = TrainSpec(steps=steps, batch_size=batch, learning_rate=rate, checkpoints=CheckpointSpec(every={0: steps}))
 
     def trained(clamps: list[dict], losses_of: Losses) -> Callable[[], list[float]]:
         """Trains a fresh model further by all batches, and gives their losses."""

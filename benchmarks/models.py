@@ -2,18 +2,18 @@
 
 from reinduce.task import exemplars
 
-from reinduce.config.specs import ModelSpec
+from reinduce.config.job_specs import ModelSpec
 from reinduce.model.transformer import Transformer
 
 
 def five_token_model(task: exemplars.Spec, clamps: list[dict]) -> Transformer:
     """Two layers of eight heads for sequences of exemplars, 64 wide, rotary positions."""
     spec = ModelSpec(
-        layers=2,
+        n_layers=2,
         d_model=64,
-        heads=8,
-        vocabulary=task.vocabulary,
-        context=task.context,
+        n_heads=8,
+        vocab_size=task.vocabulary,
+        n_ctx=task.context,
         features=task.features,
         unembedding_bias=True,
         initial="plain",

@@ -31,15 +31,15 @@ def transformer_lens(model: Transformer) -> HookedTransformer:
     hidden = round(spec.mlp_ratio * spec.d_model)
     made = HookedTransformer(
         HookedTransformerConfig(
-            n_layers=spec.layers,
+            n_layers=spec.n_layers,
             d_model=spec.d_model,
-            n_ctx=spec.context,
+            n_ctx=spec.n_ctx,
             d_head=spec.d_head,
-            n_heads=spec.heads,
+            n_heads=spec.n_heads,
             d_mlp=hidden or None,
             act_fn="relu" if hidden else None,
             attn_only=not hidden,
-            d_vocab=spec.vocabulary,
+            d_vocab=spec.vocab_size,
             normalization_type="LN",
             positional_embedding_type="standard",
             device="cpu",
@@ -49,8 +49,8 @@ def transformer_lens(model: Transformer) -> HookedTransformer:
     weights |= {"ln_final.w": model.ln_final.weight, "ln_final.b": model.ln_final.bias}
     for layer, block in enumerate(model.blocks):
         name = f"blocks.{layer}"
-        q, k, v = block.attn.W_QKV.view(3, spec.heads, spec.d_head, spec.d_model).transpose(2, 3)
-        out = block.attn.W_O.view(spec.d_model, spec.heads, spec.d_head).permute(1, 2, 0)
+        q, k, v = block.attn.W_QKV.view(3, spec.n_heads, spec.d_head, spec.d_model).transpose(2, 3)
+        out = block.attn.W_O.view(spec.d_model, spec.n_heads, spec.d_head).permute(1, 2, 0)
         weights |= {f"{name}.ln1.w": block.ln1.weight, f"{name}.ln1.b": block.ln1.bias}
         weights |= {f"{name}.attn.W_{kind}": part for kind, part in zip("QKVO", (q, k, v, out), strict=True)}
         if hidden:
@@ -72,11 +72,11 @@ def gpt2(model: Transformer, attention: str = "sdpa") -> GPT2LMHeadModel:
     spec = model.spec
     made = GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=spec.vocabulary,
-            n_positions=spec.context,
+            vocab_size=spec.vocab_size,
+            n_positions=spec.n_ctx,
             n_embd=spec.d_model,
-            n_layer=spec.layers,
-            n_head=spec.heads,
+            n_layer=spec.n_layers,
+            n_head=spec.n_heads,
             n_inner=round(spec.mlp_ratio * spec.d_model),
             activation_function="relu",
             resid_pdrop=0.0,
@@ -291,7 +291,7 @@ class PlainGPT(torch.nn.Module):
 def plain_gpt(model: Transformer) -> PlainGPT:
     """A PlainGPT with the weights of a model with learned positions and MLPs of four times the width."""
     spec = model.spec
-    made = PlainGPT(spec.layers, spec.d_model, spec.heads, spec.vocabulary, spec.context)
+    made = PlainGPT(spec.n_layers, spec.d_model, spec.n_heads, spec.vocab_size, spec.n_ctx)
     pairs = [(made.tokens.weight, model.W_E), (made.places.weight, model.W_pos), (made.head.weight, model.W_U)]
     pairs += [(made.last.weight, model.ln_final.weight), (made.last.bias, model.ln_final.bias)]
     for theirs, ours in zip(made.blocks, model.blocks, strict=True):
@@ -342,7 +342,7 @@ class PlainFive(torch.nn.Module):
 def plain_five(model: Transformer, vectors_NF: Tensor) -> PlainFive:
     """A PlainFive with the weights of a model without MLPs, and the vectors of its exemplars."""
     spec = model.spec
-    made = PlainFive(vectors_NF, spec.vocabulary, spec.layers, spec.d_model, spec.heads)
+    made = PlainFive(vectors_NF, spec.vocab_size, spec.n_layers, spec.d_model, spec.n_heads)
     pairs = [(made.exemplars.weight, model.W_F), (made.exemplars.bias, model.b_F), (made.labels.weight, model.W_E)]
     pairs += [(made.last.weight, model.ln_final.weight), (made.last.bias, model.ln_final.bias)]
     pairs += [(made.head.weight, model.W_U), (made.head.bias, model.b_U)]

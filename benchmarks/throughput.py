@@ -18,7 +18,7 @@ from reinduce.train.short import compiled
 from torch import Tensor
 
 from benchmarks.models import five_token_model
-from reinduce.config.specs import CheckpointSpec, ModelSpec, TrainSpec
+from reinduce.config.job_specs import CheckpointSpec, ModelSpec, TrainSpec
 from reinduce.model.transformer import Transformer, sequence_losses
 from reinduce.train.loop import AdamW, Sums, learning_rate
 from reinduce.train.processes import ALONE
@@ -48,7 +48,7 @@ def large(device: str, batch: int, small: bool) -> Iterator[dict]:
     """Twelve layers, 768 wide, with MLPs; contexts of 1,024 tokens."""
     layers, width, context, vocabulary = (2, 64, 32, 100) if small else (12, 768, 1024, 50257)
     model = ModelSpec(
-        layers=layers, d_model=width, heads=max(4, width // 64), vocabulary=vocabulary, context=context, mlp_ratio=4.0
+        n_layers=layers, d_model=width, n_heads=max(4, width // 64), vocab_size=vocabulary, n_ctx=context, mlp_ratio=4.0
     )
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(1, vocabulary, (batch, context), generator=generator).to(device)
@@ -79,7 +79,7 @@ def seconds_a_step(model: Transformer, tokens: Tensor, precision: str, fast: boo
     """Of training as `reinduce train` does it, without reading data; warmed up."""
     spec = TrainSpec(
         steps=steps,
-        batch=len(tokens),
+        batch_size=len(tokens),
         learning_rate=1e-4,
         precision=precision,
         checkpoints=CheckpointSpec(every={0: 1}),

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from reinduce.config.specs import IndexPair, ModelSpec, from_dict
+from reinduce.config.job_specs import ModelSpec, PositionRanges, from_dict
 from reinduce.data.command import run_data
 from reinduce.model.transformer import Transformer
 
@@ -36,7 +36,7 @@ def make_model():
     """A small random model; keyword arguments replace parts of its specification."""
 
     def make(seed: int = 0, **changes) -> Transformer:
-        spec = {"layers": 2, "d_model": 32, "heads": 4, "vocabulary": 40, "context": 24} | changes
+        spec = {"n_layers": 2, "d_model": 32, "n_heads": 4, "vocab_size": 40, "n_ctx": 24} | changes
         return Transformer(from_dict(ModelSpec, spec)).init_weights(seed).eval().requires_grad_(False)
 
     return make
@@ -71,4 +71,4 @@ def prepare(tmp_path):
 @pytest.fixture
 def pairs():
     """The index pairs of the laptop scale, those that claims use first."""
-    return [IndexPair(early=(8, 13), late=(112, 127))]
+    return [PositionRanges(early=(8, 13), late=(112, 127))]

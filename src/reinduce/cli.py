@@ -23,7 +23,7 @@ COMMANDS = {
     "schemas": ("reinduce.config.command", "write the schemas of the configuration files"),
     "data": ("reinduce.data.command", "make a task's data and frozen evaluation sets"),
     "train": ("reinduce.train.command", "train seeds of an arm"),
-    "score": ("reinduce.score.command", "measure every checkpoint of an arm's runs"),
+    "score": ("reinduce.score.command", "score every checkpoint of an arm's runs"),
     "series": ("reinduce.score.series", "components of all runs' per-token losses"),
     "ablate": ("reinduce.ablate.command", "ablate the heads of a run"),
     "attribute": ("reinduce.attribute.command", "attribute logits to the heads of a run"),

@@ -56,12 +56,12 @@ SCHEMAS = {
         ("index", pa.int32()),
         ("loss", pa.float64()),
     ],
-    # A measure of a head, a layer or the whole model at a checkpoint.
+    # A metric of a head, a layer or the whole model at a checkpoint.
     "scores": RUN_KEYS
     + [("step", pa.int32()), ("tokens", pa.int64()), ("layer", pa.int32()), ("head", pa.int32())]
     + MEASURE
     + VALUE,
-    # A measure of a whole training run, made from its checkpoints' scores.
+    # A metric of a whole training run, made from its checkpoints' scores.
     "trajectories": RUN_KEYS + MEASURE + VALUE,
     # A joint principal-component analysis of per-token losses: one point a checkpoint.
     "loss_components": RUN_KEYS + [("step", pa.int32()), ("component", pa.int32())] + [("value", pa.float64())],

@@ -5,7 +5,7 @@ import torch
 from reinduce.task.evaluation import Questions, in_context_score
 
 from reinduce.ablate.command import Effects
-from reinduce.config.specs import MeasureSpec
+from reinduce.config.job_specs import MetricSettings
 
 
 @pytest.fixture
@@ -21,7 +21,11 @@ def effects(pairs):
     direction = torch.randn(6, generator=generator)
     is_answer = torch.rand(6, 127, generator=generator) < 0.2
     return Effects(
-        MeasureSpec(pairs=pairs, derivative=(32, 120)), tokens, index, direction, [Questions("recall", is_answer, 0.1)]
+        MetricSettings(icl_position_ranges=pairs, loss_slope_positions=(32, 120)),
+        tokens,
+        index,
+        direction,
+        [Questions("recall", is_answer, 0.1)],
     )
 
 
@@ -45,7 +49,9 @@ def test_each_metric_is_what_its_name_says(effects, losses, pairs):
 
 def test_rows_say_what_is_not_measured(pairs):
     tokens = torch.arange(128).expand(2, -1)
-    effects = Effects(MeasureSpec(pairs=pairs, derivative=(32, 120)), tokens, torch.tensor([3, 4]), None)
+    effects = Effects(
+        MetricSettings(icl_position_ranges=pairs, loss_slope_positions=(32, 120)), tokens, torch.tensor([3, 4]), None
+    )
     value = effects.of(torch.ones(1, 2, 127))[0]
     rows = {row["metric"]: row["value"] for row in effects.rows(value, value)}
     assert rows["before_after"] is None and rows["icl_score_copyable"] is None

@@ -14,9 +14,9 @@ from reinduce.model.interventions import Intervention
 from reinduce.model.transformer import token_losses
 
 VARIANTS = {
-    "one layer": {"layers": 1},
+    "one layer": {"n_layers": 1},
     "two layers": {},
-    "three layers": {"layers": 3, "mlp_ratio": 2.0},
+    "three layers": {"n_layers": 3, "mlp_ratio": 2.0},
     "smeared": {"smeared_keys": True},
     "rotary": {"positions": "rotary"},
     "no K-composition": {"clamps": [{"type": "block_k_composition", "layer": 1}]},
@@ -32,7 +32,7 @@ variants = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 
 def ablate_plainly(model, tokens, heads, kind, method):
     """Ablate heads in an ordinary forward pass, with patterns frozen if the kind says so."""
-    names = [f"blocks.{i}.attn.{what}" for i in range(model.spec.layers) for what in ("pattern", "z")]
+    names = [f"blocks.{i}.attn.{what}" for i in range(model.spec.n_layers) for what in ("pattern", "z")]
     _, clean = model(tokens, names=names)
     frozen = [n for n in names if n.endswith("pattern")] if kind == "pattern_preserving" else []
     interventions = [Intervention(n, clean[n]) for n in frozen]
@@ -67,7 +67,7 @@ def test_every_single_ablation_equals_an_ordinary_pass(make_model, tokens, chang
     model = make_model(**changes)
     with torch.no_grad():
         swept = collected(single_heads(model, tokens, collect_ablation_values(model, tokens, rows=4), METHODS), tokens)
-    heads = list(itertools.product(range(model.spec.layers), range(model.spec.heads)))
+    heads = list(itertools.product(range(model.spec.n_layers), range(model.spec.n_heads)))
     assert set(swept) == {(name, (head,)) for name in ABLATIONS for head in heads}
     for (name, selected), losses in swept.items():
         assert (losses - ablate_plainly(model, tokens, selected, *ABLATIONS[name])).abs().max() < 1e-5
@@ -78,7 +78,7 @@ def test_every_pair_equals_an_ordinary_pass(make_model, tokens, changes, passes)
     model = make_model(**changes)
     with torch.no_grad():
         swept = collected(pairs_of_heads(model, tokens, collect_ablation_values(model, tokens), METHODS), tokens)
-    heads = list(itertools.product(range(model.spec.layers), range(model.spec.heads)))
+    heads = list(itertools.product(range(model.spec.n_layers), range(model.spec.n_heads)))
     assert set(swept) == {(name, pair) for name in ABLATIONS for pair in itertools.combinations(heads, 2)}
     for (name, selected), losses in swept.items():
         assert (losses - ablate_plainly(model, tokens, selected, *ABLATIONS[name])).abs().max() < 1e-5
@@ -158,7 +158,7 @@ def test_heads_are_selected_by_their_scores():
 def test_random_heads_match_the_layers_as_far_as_possible():
     selected = [(1, 0), (1, 1), (1, 2)]
     for seed in range(20):
-        drawn = layer_matched_random_heads(selected, layers=2, heads=4, seed=seed)
+        drawn = layer_matched_random_heads(selected, n_layers=2, n_heads=4, seed=seed)
         assert len(drawn) == 3 == len(set(drawn))
         assert not set(drawn) & set(selected)
         assert (1, 3) in drawn

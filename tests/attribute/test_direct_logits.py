@@ -6,12 +6,12 @@ import torch
 from reinduce.attribute.direct import direct_logit_attribution
 
 
-@pytest.mark.parametrize("changes", [{}, {"layers": 3}, {"layer_norm": False}], ids=["two", "three", "no norm"])
+@pytest.mark.parametrize("changes", [{}, {"n_layers": 3}, {"layer_norm": False}], ids=["two", "three", "no norm"])
 def test_attribution_equals_unembedding_every_head_by_itself(make_model, changes):
-    model = make_model(context=13, **changes)
+    model = make_model(n_ctx=13, **changes)
     period = 4
     repeated = torch.cat((torch.zeros(3, 1, dtype=torch.int64), torch.randint(1, 40, (3, period)).repeat(1, 3)), dim=1)
-    names = [f"blocks.{layer}.attn.head_out" for layer in range(model.spec.layers)]
+    names = [f"blocks.{layer}.attn.head_out" for layer in range(model.spec.n_layers)]
     _, cache = model(repeated, names=[*names, "resid_post"])
     resid = cache["resid_post"]
     for name, values in zip(names, direct_logit_attribution(model, repeated, period), strict=True):
@@ -29,7 +29,7 @@ def test_attribution_equals_unembedding_every_head_by_itself(make_model, changes
 
 def test_a_head_that_writes_the_next_token_is_credited(make_model):
     """The last layer's output matrix is made to write one token's unembedding: only its target gains."""
-    model = make_model(context=9, layers=1, layer_norm=False)
+    model = make_model(n_ctx=9, n_layers=1, layer_norm=False)
     repeated = torch.cat((torch.zeros(2, 1, dtype=torch.int64), torch.tensor([[5, 6], [5, 6]]).repeat(1, 4)), dim=1)
     before = direct_logit_attribution(model, repeated, 2)[0].mean(dim=(0, 1))
     centred = model.W_U - model.W_U.mean(dim=0)

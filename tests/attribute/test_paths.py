@@ -11,10 +11,10 @@ from reinduce.model.transformer import token_losses
 
 VARIANTS = {
     "two layers": {},
-    "three layers with MLPs": {"layers": 3, "mlp_ratio": 2.0},
+    "three layers with MLPs": {"n_layers": 3, "mlp_ratio": 2.0},
     "smeared": {"smeared_keys": True},
-    "rotary": {"positions": "rotary", "layers": 3},
-    "clamped": {"clamps": [{"what": "attend_previous", "layer": 0}], "layers": 3},
+    "rotary": {"positions": "rotary", "n_layers": 3},
+    "clamped": {"clamps": [{"what": "attend_previous", "layer": 0}], "n_layers": 3},
 }
 variants = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 
@@ -33,13 +33,13 @@ def test_every_edge_of_the_sweep_equals_two_ordinary_passes(make_model, tokens, 
             plain = token_losses(model(tokens[rows], [end])[0], tokens[rows])
             assert (swept - plain).abs().max() < 1e-5
             seen.add(((layer, head), (target, receiver), kind))
-    layers, heads = model.spec.layers, model.spec.heads
+    layers, heads = model.spec.n_layers, model.spec.n_heads
     assert len(seen) == layers * (layers - 1) // 2 * heads * heads * 3
 
 
 def test_the_direct_path_to_the_end_is_what_the_head_writes(make_model, tokens):
     """Without anything in between, an ablated head's effect on the stream is minus its output."""
-    model = make_model(layers=3, mlp_ratio=2.0)
+    model = make_model(n_layers=3, mlp_ratio=2.0)
     _, clean = model(tokens, names=["blocks.0.attn.head_out", "resid_post"])
     end = path_intervention(model, tokens, [Intervention("blocks.0.attn.z", 0.0, 2)], "resid_post")
     expected = clean["resid_post"] - clean["blocks.0.attn.head_out"][:, :, 2]
@@ -69,7 +69,7 @@ def test_a_path_must_run_forward(make_model, tokens):
 
 
 def test_frozen_outputs_lie_between_source_and_target(make_model):
-    model = make_model(layers=3, mlp_ratio=2.0)
+    model = make_model(n_layers=3, mlp_ratio=2.0)
     assert sites_between(model, "blocks.0.attn.z", "blocks.2.attn.q") == [
         "blocks.0.mlp_out",
         "blocks.1.attn_out",

@@ -3,18 +3,20 @@
 import pytest
 
 from reinduce.cluster import jobs
+from reinduce.config.job_specs import ArmSpec, CheckpointSpec, GraftSpec, ModelSpec, TrainSpec
 from reinduce.config.load import load
 from reinduce.config.resolved import Run
-from reinduce.config.specs import ArmSpec, CheckpointSpec, GraftSpec, ModelSpec, TrainSpec
-from reinduce.config.tree import Cluster
+from reinduce.config.user_config import Cluster
 
 LONG = {"d_model": 256, "steps": 1000}
 
 
-def run(name="paper/a", seeds=3, graft=None, d_model=16, steps=10, parts=1) -> Run:
+def run(name="paper/a", seeds=3, graft=None, d_model=16, steps=10, grad_accum_steps=1) -> Run:
     study, arm = name.split("/")
-    model = ModelSpec(layers=1, d_model=d_model, heads=1, vocabulary=50, context=64)
-    train = TrainSpec(steps=steps, batch=16, learning_rate=1e-3, parts=parts, checkpoints=CheckpointSpec(every={0: 5}))
+    model = ModelSpec(n_layers=1, d_model=d_model, n_heads=1, vocab_size=50, n_ctx=64)
+    train = TrainSpec(
+        steps=steps, batch_size=16, learning_rate=1e-3, grad_accum_steps=parts, checkpoints=CheckpointSpec(every={0: 5})
+    )
     return Run(ArmSpec(study=study, arm=arm, task="t", model=model, train=train, graft=graft), range(seeds))
 
 
@@ -50,12 +52,12 @@ def test_a_grafted_arm_shares_no_job_with_the_arm_of_its_graft():
         (LONG, {"max_gpus_per_node": 4}, True, 3, 1),
         (LONG, {"max_gpus_per_node": 2, "max_nodes": 2}, True, 2, 1),
         ({}, {"max_gpus_per_node": 4}, True, 1, 1),
-        (LONG | {"parts": 8}, {}, False, 1, 1),
-        (LONG | {"parts": 8}, {"max_gpus_per_node": 4}, False, 4, 1),
-        (LONG | {"parts": 8}, {"max_gpus_per_node": 3}, False, 2, 1),
-        (LONG | {"parts": 8}, {"max_gpus_per_node": 4, "max_nodes": 4}, False, 4, 2),
-        (LONG | {"parts": 2}, {"max_gpus_per_node": 4, "max_nodes": 4}, False, 2, 1),
-        ({"parts": 2}, {"max_gpus_per_node": 1, "max_nodes": 2}, False, 1, 2),
+        (LONG | {"grad_accum_steps": 8}, {}, False, 1, 1),
+        (LONG | {"grad_accum_steps": 8}, {"max_gpus_per_node": 4}, False, 4, 1),
+        (LONG | {"grad_accum_steps": 8}, {"max_gpus_per_node": 3}, False, 2, 1),
+        (LONG | {"grad_accum_steps": 8}, {"max_gpus_per_node": 4, "max_nodes": 4}, False, 4, 2),
+        (LONG | {"grad_accum_steps": 2}, {"max_gpus_per_node": 4, "max_nodes": 4}, False, 2, 1),
+        ({"grad_accum_steps": 2}, {"max_gpus_per_node": 1, "max_nodes": 2}, False, 1, 2),
     ],
 )
 def test_gpus_share_each_batch_that_has_parts_and_train_separate_seeds_otherwise(
@@ -85,7 +87,7 @@ def test_gpu_jobs_request_gpus_and_never_tasks():
 
 
 def test_each_of_several_machines_has_one_task():
-    request = requested(LONG | {"parts": 8}, device="gpu", max_gpus_per_node=4, max_nodes=2, gpu_type="a100")
+    request = requested(LONG | {"grad_accum_steps": 8}, device="gpu", max_gpus_per_node=4, max_nodes=2, gpu_type="a100")
     assert (request["nodes"], request["tasks"], request["mpi"]) == (2, 2, "srun")
     assert request["slurm_extra"] == "--gpus-per-node=a100:4 --ntasks-per-node=1"
     assert "gpu" not in request and "gpu_model" not in request

@@ -8,9 +8,9 @@ import pytest
 from reinduce.cli import JOB_SEPARATOR, build_parser
 from reinduce.cluster import plan as planning
 from reinduce.cluster.plan import Plan
+from reinduce.config.job_specs import ArmSpec, CheckpointSpec, GraftSpec, ModelSpec, TrainSpec
 from reinduce.config.resolved import Resolved, Run
-from reinduce.config.specs import ArmSpec, CheckpointSpec, GraftSpec, ModelSpec, TrainSpec
-from reinduce.config.tree import Cluster, Config, Figure, Study
+from reinduce.config.user_config import Cluster, Config, Figure, Study
 
 LONG = 100_000
 """Steps of a training that is not short."""
@@ -18,8 +18,8 @@ LONG = 100_000
 
 def make_run(study: str, arm: str, task: str = "t", seeds: int = 2, steps: int = 10, **arguments) -> Run:
     mixer = arguments.pop("mixer", "attention")
-    model = ModelSpec(layers=1, d_model=16, heads=1, vocabulary=50, context=64, mixer=mixer)
-    train = TrainSpec(steps=steps, batch=16, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: steps}))
+    model = ModelSpec(n_layers=1, d_model=16, n_heads=1, vocab_size=50, n_ctx=64, mixer=mixer)
+    train = TrainSpec(steps=steps, batch_size=16, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: steps}))
     return Run(ArmSpec(study=study, arm=arm, task=task, model=model, train=train, **arguments), range(seeds))
 
 
@@ -29,7 +29,7 @@ def plan() -> Plan:
     runs = [
         make_run("paper", "a"),
         make_run("paper", "no-heads", task="other", mixer="gru"),
-        make_run("paper", "grafted", graft=GraftSpec(arm="a", layer=0, shift=1)),
+        make_run("paper", "grafted", graft=GraftSpec(arm="a", layer=0, seed_offset=1)),
         make_run("second", "long", steps=LONG),
     ]
     figure = {"title": "A figure", "category": "Training"}

@@ -8,7 +8,7 @@ from reinduce.task.evaluation import loss_indices, read_examples
 
 from reinduce.trace.files import sha256
 
-SPEC = {"vocabulary": 128, "context": 64}
+SPEC = {"vocab_size": 128, "n_ctx": 64}
 
 
 @pytest.fixture

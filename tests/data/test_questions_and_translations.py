@@ -10,7 +10,7 @@ PERIOD, MEANINGS = 9, 31
 
 
 def test_translations_keep_the_order_and_the_control_does_not(prepare):
-    made, folder = prepare("synonyms", {"vocabulary": 64, "context": 64}, {"repeat_length": PERIOD})
+    made, folder = prepare("synonyms", {"vocab_size": 64, "n_ctx": 64}, {"repeat_length": PERIOD})
     assert [path.name for path in made.outputs][-1] == "translated.parquet"
     translated, shuffled = (read_examples(folder / "translated.parquet", c) for c in ("tokens", "shuffled"))
     assert translated.shape == shuffled.shape == (10, 1 + 2 * PERIOD)
@@ -27,7 +27,7 @@ def test_translations_keep_the_order_and_the_control_does_not(prepare):
 
 
 def test_answers_lie_in_documents_of_their_kind(prepare):
-    spec = {"vocabulary": 128, "context": 128}
+    spec = {"vocab_size": 128, "n_ctx": 128}
     made, folder = prepare("suite", spec, {"heldout_examples": 20})
     assert [path.name for path in made.outputs][-1] == "answers.parquet"
     questions = read_questions(folder)
@@ -41,7 +41,7 @@ def test_answers_lie_in_documents_of_their_kind(prepare):
 
 
 def test_documents_that_ask_nothing_of_a_kind_are_refused(prepare):
-    _, folder = prepare("suite", {"vocabulary": 128, "context": 128}, {"heldout_examples": 20})
+    _, folder = prepare("suite", {"vocab_size": 128, "n_ctx": 128}, {"heldout_examples": 20})
     recall = read_questions(folder)[1]
     assert recall.among(slice(2)).is_answer.any()
     try:

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 from reinduce.trace.files import sha256
 
-SPEC = {"vocabulary": 300, "context": 32, "source": "folder", "heldout_share": 0.1}
+SPEC = {"vocab_size": 300, "n_ctx": 32, "source": "folder", "heldout_share": 0.1}
 FILES = ["tokenizer.json", "train.bin", "sources.parquet", "heldout.parquet", "repeated.parquet", "random.parquet"]
 
 
@@ -76,7 +76,7 @@ def test_heldout_windows_are_text_of_heldout_files_spread_over_them(from_folder,
 
 
 def test_heldout_windows_are_even_and_do_not_overlap():
-    spec = Spec(context=11, vocabulary=1000)
+    spec = Spec(n_ctx=11, vocab_size=1000)
     examples = heldout_windows(spec, torch.arange(1, 1 + 10 * 9 + 3), 3)
     assert examples[:, 1].tolist() == [1, 31, 61] and examples.shape == (3, 11)
     assert heldout_windows(spec, torch.arange(1, 91), 9)[:, 1].tolist() == list(range(1, 91, 10))
@@ -239,7 +239,7 @@ def test_a_single_text_cannot_be_split(from_folder):
 
 
 def test_too_little_text_for_the_vocabulary_is_said(from_folder):
-    refuses(ValueError, "too little text for a vocabulary of 9000: only", lambda: from_folder(vocabulary=9000))
+    refuses(ValueError, "too little text for a vocabulary of 9000: only", lambda: from_folder(vocab_size=9000))
 
 
 def test_too_little_text_for_the_heldout_examples_is_said(from_folder):

@@ -3,7 +3,7 @@
 import pytest
 
 from reinduce import tables
-from reinduce.config.specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, to_json
+from reinduce.config.job_specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, to_json
 from reinduce.trace.files import write_text
 from reinduce.trace.manifest import StageOutputs, write_manifest
 
@@ -15,8 +15,8 @@ def plant(tmp_path):
     """plant(arm, values) writes a trajectory metric and scores at three checkpoints for each seed; returns the root."""
 
     def write(arm: str, values: list[float | None], study: str = "paper"):
-        model = ModelSpec(layers=1, d_model=8, heads=2, vocabulary=8, context=8)
-        train = TrainSpec(steps=20, batch=1, learning_rate=0.1, checkpoints=CheckpointSpec(every={0: 10}))
+        model = ModelSpec(n_layers=1, d_model=8, n_heads=2, vocab_size=8, n_ctx=8)
+        train = TrainSpec(steps=20, batch_size=1, learning_rate=0.1, checkpoints=CheckpointSpec(every={0: 10}))
         spec = ArmSpec(study=study, arm=arm, task="words", model=model, train=train)
         write_text(tmp_path / study / arm / "train.json", to_json(spec))
         for seed, value in enumerate(values):

@@ -6,14 +6,14 @@ import pytest
 import safetensors.torch
 import torch
 
-from reinduce.config.specs import ArmSpec, CheckpointSpec, TrainSpec
+from reinduce.config.job_specs import ArmSpec, CheckpointSpec, TrainSpec
 from reinduce.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from reinduce.model.tensors import load_tensors, save_tensors
 
 
 @pytest.fixture
 def arm(make_model):
-    train = TrainSpec(steps=10, batch=2, learning_rate=0.01, checkpoints=CheckpointSpec(every={0: 5}))
+    train = TrainSpec(steps=10, batch_size=2, learning_rate=0.01, checkpoints=CheckpointSpec(every={0: 5}))
     return ArmSpec(study="s", arm="a", task="phrases", model=make_model().spec, train=train)
 
 

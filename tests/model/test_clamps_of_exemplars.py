@@ -4,7 +4,7 @@ import pytest
 import torch
 from reinduce.task import exemplars
 
-from reinduce.config.specs import ArmSpec, CheckpointSpec, ClampSpec, ModelSpec, TrainSpec, from_dict
+from reinduce.config.job_specs import ArmSpec, CheckpointSpec, ClampSpec, ModelSpec, TrainSpec, from_dict
 from reinduce.model.transformer import Transformer, training_losses
 from reinduce.train.loop import train
 
@@ -15,7 +15,7 @@ RIGHT = exemplars.right_label(TOKENS[:, :5], 5, 2)
 
 
 def clamped(*clamps, seed=0):
-    values = {"layers": 2, "d_model": 32, "heads": 4, "vocabulary": 5, "context": 5, "features": 16, "exemplars": 2}
+    values = {"n_layers": 2, "d_model": 32, "n_heads": 4, "vocab_size": 5, "n_ctx": 5, "features": 16, "exemplars": 2}
     spec = from_dict(ModelSpec, values | {"positions": "rotary", "clamps": list(clamps)})
     return Transformer(spec).init_weights(seed).set_features(FEATURES)
 
@@ -118,7 +118,7 @@ def test_clamps_that_contradict_each_other_stop_a_training_before_it_begins(tmp_
         {"what": "attend_previous", "layer": 0, "head": 1},
         {"what": "preserve", "layer": 0, "site": "pattern", "head": 1},
     ]
-    spec = TrainSpec(steps=5, batch=4, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 5}))
+    spec = TrainSpec(steps=5, batch_size=4, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 5}))
     arm = ArmSpec(study="s", arm="a", task="t", model=clamped(*clamps).spec, train=spec)
     with pytest.raises(
         ValueError, match="two interventions contradict each other: overwrite blocks.0.attn.pattern, head 1"
@@ -167,5 +167,5 @@ def test_a_clamp_that_does_not_fit_is_refused(clamp, message):
 def test_clamps_of_exemplars_are_not_for_language():
     with pytest.raises(ValueError, match="match is for models that read five tokens, exemplars and labels in turn"):
         ModelSpec(
-            layers=2, d_model=8, heads=2, vocabulary=9, context=5, clamps=[ClampSpec(what="match", layer=1, head=0)]
+            n_layers=2, d_model=8, n_heads=2, vocab_size=9, n_ctx=5, clamps=[ClampSpec(what="match", layer=1, head=0)]
         )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from reinduce.config.specs import ModelSpec
+from reinduce.config.job_specs import ModelSpec
 from reinduce.model.batched_ablation import CleanCache, attention_forward, losses_from_mid
 from reinduce.model.intervened_attention import intervened_attention
 from reinduce.model.interventions import Intervention, empty_cache
@@ -14,7 +14,7 @@ VARIANTS = {
     "shortformer": {},
     "rotary": {"positions": "rotary"},
     "smeared": {"smeared_keys": True, "mlp_ratio": 2.0},
-    "three layers": {"layers": 3, "mlp_ratio": 2.0},
+    "three layers": {"n_layers": 3, "mlp_ratio": 2.0},
 }
 variants = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 
@@ -97,7 +97,7 @@ def test_the_clean_cache_holds_the_activations_of_the_ordinary_pass(make_model, 
     model = make_model(**changes)
     clean = CleanCache.run(model, tokens)
     _, cache = model(tokens, names=site_names(model.spec))
-    for layer in range(model.spec.layers):
+    for layer in range(model.spec.n_layers):
         for kind in ("q", "k", "v", "z", "pattern"):
             ours = getattr(clean, kind)[layer]
             torch.testing.assert_close(ours, cache[f"blocks.{layer}.attn.{kind}"], atol=1e-5, rtol=1e-5)
@@ -136,7 +136,7 @@ def test_one_layer_of_several_copies_takes_interventions_on_fewer_rows(make_mode
 
 def test_the_shortest_contexts_equal_the_same_tokens_of_longer_ones():
     """Up to MAX_ELEMENTWISE_TOKENS, attention is computed element by element."""
-    model = Transformer(ModelSpec(layers=2, d_model=32, heads=4, vocabulary=11, context=12)).init_weights(0)
+    model = Transformer(ModelSpec(n_layers=2, d_model=32, n_heads=4, vocab_size=11, n_ctx=12)).init_weights(0)
     tokens = torch.randint(11, (4, 12), generator=torch.Generator().manual_seed(1))
     whole, _ = model(tokens)
     for length in (1, 5, 8, 9):

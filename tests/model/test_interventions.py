@@ -160,7 +160,7 @@ REFUSED = {
         Intervention("embed", torch.zeros(6, 2, 32), positions=[4]),
         r"shape \(6, 2, 32\) does not fit embed, positions 4, which is \(6, 1, 32\)",
     ),
-    "batch": (
+    "batch_size": (
         Intervention("embed", torch.zeros(4, T, 32)),
         r"shape \(4, 24, 32\) does not fit embed, which is \(6, 24, 32\)",
     ),

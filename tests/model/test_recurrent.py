@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from reinduce.config.specs import ModelSpec
+from reinduce.config.job_specs import ModelSpec
 from reinduce.model.interventions import Intervention
 from reinduce.model.recurrent import RECURRENCES, GatedLinear, LinearRecurrence, linear_recurrence
 from reinduce.model.transformer import Transformer
@@ -12,7 +12,7 @@ MIXERS = sorted(RECURRENCES)
 
 
 def a_model(mixer, d_model=64, **more):
-    spec = ModelSpec(layers=2, d_model=d_model, heads=4, vocabulary=40, context=32, mixer=mixer, **more)
+    spec = ModelSpec(n_layers=2, d_model=d_model, n_heads=4, vocab_size=40, n_ctx=32, mixer=mixer, **more)
     return Transformer(spec).init_weights(1)
 
 

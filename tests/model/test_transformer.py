@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from reinduce.config.specs import ModelSpec
+from reinduce.config.job_specs import ModelSpec
 from reinduce.model.interventions import Intervention
 from reinduce.model.sites import site_names
 from reinduce.model.transformer import Transformer, token_losses
@@ -18,7 +18,7 @@ VARIANTS = {
     "learned": {"positions": "learned"},
     "no positions": {"positions": "none"},
     "no layer norm": {"layer_norm": False},
-    "three layers": {"layers": 3},
+    "three layers": {"n_layers": 3},
 }
 variants = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 
@@ -146,13 +146,13 @@ class TestInterventions:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"heads": 5}, "5 heads do not divide a width of 32"),
-        ({"layers": 0}, "layers must be positive"),
+        ({"n_heads": 5}, "5 heads do not divide a width of 32"),
+        ({"n_layers": 0}, "layers must be positive"),
         ({"positions": "absolute"}, "shortformer, rotary"),
         ({"positions": "rotary", "d_model": 12}, "even head width"),
     ],
 )
 def test_an_impossible_model_is_refused(changes, message):
-    spec = {"layers": 2, "d_model": 32, "heads": 4, "vocabulary": 40, "context": 24} | changes
+    spec = {"n_layers": 2, "d_model": 32, "n_heads": 4, "vocab_size": 40, "n_ctx": 24} | changes
     with pytest.raises(ValueError, match=message):
         Transformer(ModelSpec(**spec))

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from reinduce.config.specs import ModelSpec
+from reinduce.config.job_specs import ModelSpec
 from reinduce.model import attention
 from reinduce.model.interventions import Intervention
 from reinduce.model.transformer import Transformer, token_losses, training_losses
@@ -15,7 +15,7 @@ FEATURES = torch.rand(9, 7, generator=torch.Generator().manual_seed(0))
 @pytest.fixture
 def model():
     spec = ModelSpec(
-        layers=2, d_model=32, heads=4, vocabulary=5, context=5, features=7, unembedding_bias=True, initial="plain"
+        n_layers=2, d_model=32, n_heads=4, vocab_size=5, n_ctx=5, features=7, unembedding_bias=True, initial="plain"
     )
     return Transformer(spec).init_weights(0).set_features(FEATURES)
 
@@ -43,7 +43,7 @@ def test_one_token_more_than_the_context_is_the_answer(model):
     losses = training_losses(model, tokens)
     assert losses.shape == (2, 1)
     torch.testing.assert_close(losses[:, 0], -logits[:, -1].log_softmax(dim=-1)[[0, 1], [3, 1]])
-    plain = Transformer(ModelSpec(layers=1, d_model=16, heads=2, vocabulary=9, context=6)).init_weights(0)
+    plain = Transformer(ModelSpec(n_layers=1, d_model=16, n_heads=2, vocab_size=9, n_ctx=6)).init_weights(0)
     some = torch.randint(9, (3, 6))
     assert torch.equal(training_losses(plain, some), token_losses(plain(some)[0], some))
 
@@ -51,7 +51,7 @@ def test_one_token_more_than_the_context_is_the_answer(model):
 @pytest.mark.parametrize("added", [None, "a head", "all heads"])
 @pytest.mark.parametrize("positions", ["rotary", "shortformer"])
 def test_attention_over_a_few_tokens_is_that_over_many(monkeypatch, added, positions):
-    spec = ModelSpec(layers=2, d_model=32, heads=4, vocabulary=11, context=8, positions=positions)
+    spec = ModelSpec(n_layers=2, d_model=32, n_heads=4, vocab_size=11, n_ctx=8, positions=positions)
     model = Transformer(spec).init_weights(0)
     tokens = torch.randint(11, (4, 8), generator=torch.Generator().manual_seed(1))
     head = 2 if added == "a head" else None

@@ -26,7 +26,7 @@ from reinduce.model.transformer import token_losses
 pytestmark = pytest.mark.filterwarnings("ignore:HookedTransformer is deprecated")
 
 
-@pytest.fixture(params=[{"layers": 2}, {"layers": 3, "mlp_ratio": 4.0}], ids=["attention only", "with MLPs"])
+@pytest.fixture(params=[{"n_layers": 2}, {"n_layers": 3, "mlp_ratio": 4.0}], ids=["attention only", "with MLPs"])
 def both(request, make_model):
     """A model of ours and its double."""
     model = make_model(positions="learned", **request.param)
@@ -148,7 +148,7 @@ def test_one_heads_own_output(both, tokens):
 def test_path_patching(both, tokens, kind):
     """Everything between the source and the receiver is held still by hooks, then the receiver put in place."""
     model, lens = both
-    last = model.spec.layers - 1
+    last = model.spec.n_layers - 1
     source, target = Intervention("blocks.0.attn.z", 0.0, 1), f"blocks.{last}.attn.{kind}"
     held = [f"blocks.{i}.hook_{what}" for i in range(last) for what in ("attn_out", "mlp_out")]
     held = [name for name in held if name != "blocks.0.hook_attn_out"]
@@ -168,8 +168,8 @@ def test_path_patching(both, tokens, kind):
 @pytest.mark.parametrize("kind", ["q", "k", "v"])
 def test_a_sweep_over_paths(both, tokens, kind):
     model, lens = both
-    values, layers = collect_ablation_values(model, tokens), model.spec.layers
-    receivers = [(layer, head) for layer in range(1, layers) for head in range(model.spec.heads)]
+    values, layers = collect_ablation_values(model, tokens), model.spec.n_layers
+    receivers = [(layer, head) for layer in range(1, layers) for head in range(model.spec.n_heads)]
     mean = values.select("mean", 0, slice(None))[:, :, 1].expand(len(tokens), -1, -1)
     wanted = lens_paths(lens, tokens, (0, 1), receivers, mean, lens_clean(lens, tokens), kind)
     found = {}

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from reinduce import tables
-from reinduce.config.specs import (
+from reinduce.config.job_specs import (
     ArmSpec,
     CheckpointSpec,
-    IndexPair,
-    MeasureSpec,
+    MetricSettings,
     ModelSpec,
+    PositionRanges,
     TrainSpec,
     stream_seed,
     to_json,
@@ -76,22 +76,28 @@ def write_results(root: Path, seeds: dict[str, int], checkpoints: int, indices: 
         steps = 4000 if mlp else 1600
         every = CheckpointSpec(every={0: max(1, steps // checkpoints)})
         model = ModelSpec(
-            layers=layers,
+            n_layers=layers,
             d_model=64,
-            heads=4,
-            vocabulary=128,
-            context=5 if task == "exemplars" else indices + 1,
+            n_heads=4,
+            vocab_size=128,
+            n_ctx=5 if task == "exemplars" else indices + 1,
             features=8 if task == "exemplars" else 0,
             mlp_ratio=mlp,
             smeared_keys=smeared,
             mixer=MIXERS.get(arm, "attention"),
         )
-        train = TrainSpec(steps=steps, batch=32, learning_rate=3e-3, checkpoints=every)
+        train = TrainSpec(steps=steps, batch_size=32, learning_rate=3e-3, checkpoints=every)
         spec = ArmSpec(study=study, arm=arm, task=task, model=model, train=train)
-        pairs = [IndexPair(early=(3, 5), late=(indices - 5, indices)), IndexPair(early=(2, 2), late=(indices, indices))]
+        pairs = [
+            PositionRanges(early=(3, 5), late=(indices - 5, indices)),
+            PositionRanges(early=(2, 2), late=(indices, indices)),
+        ]
         folder = root / study / arm
         write_text(folder / "train.json", to_json(spec))
-        write_text(folder / "measure.json", to_json(MeasureSpec(pairs=pairs, derivative=(indices // 4, indices))))
+        write_text(
+            folder / "metrics.json",
+            to_json(MetricSettings(icl_position_ranges=pairs, loss_slope_positions=(indices // 4, indices))),
+        )
         for seed in range(seeds[task]):
             _write_run(folder / f"seed{seed}", spec, seed, middle)
     for study, task in dict.fromkeys((study, facts[0]) for study, _, facts in arms if facts[0] != "exemplars"):
@@ -110,8 +116,8 @@ def _write_run(run: Path, spec: ArmSpec, seed: int, middle: float | None) -> Non
     rng = random.Random(stream_seed("synthetic", spec.arm, seed))
     steps, model = spec.train.steps, spec.model
     key = {"study": spec.study, "arm": spec.arm, "seed": seed}
-    heads = list(itertools.product(range(model.layers), range(model.heads)))
-    inducing_layer = 0 if model.smeared_keys else min(1, model.layers - 1)
+    heads = list(itertools.product(range(model.n_layers), range(model.n_heads)))
+    inducing_layer = 0 if model.smeared_keys else min(1, model.n_layers - 1)
     strength = {h: rng.uniform(0.45, 0.85) if h[0] == inducing_layer and h[1] != 2 else 0.02 for h in heads}
     index_losses = []
     for step in spec.train.checkpoints.steps(steps):
@@ -154,7 +160,7 @@ def _write_run(run: Path, spec: ArmSpec, seed: int, middle: float | None) -> Non
                 ]
         rows = [key | {"step": step, "metric_version": 1, "n": 10} | row for row in rows]
         tables.write_rows("scores", rows, run / "score" / f"step{step:08d}.parquet")
-        for index, token_class in itertools.product(range(1, model.context), ("all", "copyable", "other")):
+        for index, token_class in itertools.product(range(1, model.n_ctx), ("all", "copyable", "other")):
             gain = 0.05 * decay + {"all": 0.4, "copyable": 0.7, "other": 0.05}[token_class] * done
             loss = 4.5 + decay - gain * math.log(index)
             row = {"step": step, "eval_set": "heldout", "token_class": token_class, "index": index, "loss": loss}
@@ -215,14 +221,14 @@ def _write_ablations(run: Path, key: dict, spec: ArmSpec, middle, seed: int, str
             for kind in KINDS if spec.task == "suite" else ():
                 skill = {"metric": f"skill:{kind}", "value": 0.9 - 0.5 * effect, "baseline": 0.9}
                 rows.append(key | {"step": last, "metric_version": 1, "n": 64} | row | skill)
-    if spec.task == "exemplars" and spec.model.layers > 1:
+    if spec.task == "exemplars" and spec.model.n_layers > 1:
         rows = [key | {"metric_version": 1, "n": 64, "baseline": 1.0} | row for row in _answers(spec, strength, rng)]
     tables.write_rows("ablations", rows, run / "ablate" / "ablations.parquet")
 
 
 def _answers(spec: ArmSpec, strength: dict, rng):
     """Rows of table `ablations` like those of runs on exemplars."""
-    last, heads = spec.train.steps, range(spec.model.heads)
+    last, heads = spec.train.steps, range(spec.model.n_heads)
     for step in spec.train.checkpoints.steps(last):
         for edit in ("full", "pattern_and_value_preserving"):
             row = {"step": step, "edit": edit, "chosen": "layer", "layer": 0, "heads": "0.0"}

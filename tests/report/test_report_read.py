@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from reinduce import tables
-from reinduce.config.specs import ArmSpec, read_spec
+from reinduce.config.job_specs import ArmSpec, read_spec
 from reinduce.report import plots, read
 
 

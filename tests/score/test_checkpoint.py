@@ -8,7 +8,7 @@ from reinduce.score.heads import diagonals, prefix_matching, repeat_offsets
 from reinduce.score.losses import heldout_losses, repeat_gain
 from reinduce.task.evaluation import read_questions, skill
 
-from reinduce.config.specs import MeasureSpec
+from reinduce.config.job_specs import MetricSettings
 from reinduce.model.patterns import induction_pattern
 from reinduce.score import trajectory
 from reinduce.score.checkpoint import head_scores, model_scores, read_frozen_sets
@@ -19,11 +19,13 @@ def measured(make_model, prepare, pairs):
     """Head and model scores of a random model on a task."""
 
     def run(task, **changes):
-        _, folder = prepare(task, {"vocabulary": 128, "context": 128}, out=task)
+        _, folder = prepare(task, {"vocab_size": 128, "n_ctx": 128}, out=task)
         sets = read_frozen_sets(folder)
-        model = make_model(vocabulary=128, context=128, **changes)
+        model = make_model(vocab_size=128, n_ctx=128, **changes)
         losses = [heldout_losses(model, tokens) for tokens in (sets.heldout, sets.repeated)]
-        return head_scores(model, sets), model_scores(*losses, sets, MeasureSpec(pairs=pairs, derivative=(32, 120)))
+        return head_scores(model, sets), model_scores(
+            *losses, sets, MetricSettings(icl_position_ranges=pairs, loss_slope_positions=(32, 120))
+        )
 
     return run
 

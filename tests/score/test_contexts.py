@@ -10,7 +10,7 @@ from reinduce.model.transformer import token_losses
 
 @pytest.fixture
 def prepared(prepare):
-    _, folder = prepare("topics", {"vocabulary": 128, "context": 128}, {"heldout_examples": 60})
+    _, folder = prepare("topics", {"vocab_size": 128, "n_ctx": 128}, {"heldout_examples": 60})
     return read_examples(folder / "heldout.parquet"), read_contexts(folder)
 
 

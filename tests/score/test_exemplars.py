@@ -8,7 +8,7 @@ from reinduce.score.exemplars import OF_HEADS, compositions, measures, non_expon
 from reinduce.task import exemplars
 from reinduce.task.exemplars import answered
 
-from reinduce.config.specs import ModelSpec
+from reinduce.config.job_specs import ModelSpec
 from reinduce.model.transformer import Transformer
 
 SPEC = exemplars.Spec(classes=12, new_classes=7, features=16)
@@ -55,9 +55,9 @@ def test_compositions_are_norms_of_products_of_weights():
 
 
 def model_with(clamps):
-    from reinduce.config.specs import from_dict
+    from reinduce.config.job_specs import from_dict
 
-    values = {"layers": 2, "d_model": 32, "heads": 4, "vocabulary": 5, "context": 5, "features": 16}
+    values = {"n_layers": 2, "d_model": 32, "n_heads": 4, "vocab_size": 5, "n_ctx": 5, "features": 16}
     model = Transformer(from_dict(ModelSpec, values | {"clamps": clamps, "positions": "rotary"})).init_weights(0)
     features = torch.rand(19, 16, generator=torch.Generator().manual_seed(1))
     return model.set_features(features).requires_grad_(False)

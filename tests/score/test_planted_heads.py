@@ -11,7 +11,7 @@ import torch
 from reinduce.score.heads import attention_at, copying, diagonals, prefix_matching, previous_token, repeat_offsets
 from reinduce.score.weights import head_weights, ov_eigenvalues, qk_trace
 
-from reinduce.config.specs import ModelSpec
+from reinduce.config.job_specs import ModelSpec
 from reinduce.model.patterns import induction_pattern, induction_targets, previous_token_pattern
 from reinduce.model.transformer import Transformer
 
@@ -43,7 +43,7 @@ def induction_circuit(temperature: float = 200.0) -> Transformer:
     """
     V, context = VOCABULARY, 1 + PERIOD * REPEATS
     D = 2 * V
-    spec = ModelSpec(layers=2, d_model=D, heads=1, vocabulary=V, context=context, layer_norm=False)
+    spec = ModelSpec(n_layers=2, d_model=D, n_heads=1, vocab_size=V, n_ctx=context, layer_norm=False)
     model = Transformer(spec).eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.zero_()
@@ -172,7 +172,7 @@ class TestPlantedModel:
 class TestWeights:
     def test_ov_eigenvalues_against_the_whole_circuit(self, make_model):
         model = make_model()
-        V = model.spec.vocabulary
+        V = model.spec.vocab_size
         _, _, W_V, W_O = head_weights(model, 1)
         read = torch.nn.functional.layer_norm(model.W_E, (32,))
         unembedding = model.W_U - model.W_U.mean(dim=0)
@@ -183,7 +183,7 @@ class TestWeights:
             assert value.item() == pytest.approx((eigenvalues.real.sum() / eigenvalues.abs().sum()).item(), abs=1e-3)
 
     def test_qk_trace_against_the_whole_term(self, make_model):
-        model = make_model(layers=3)
+        model = make_model(n_layers=3)
         generator = torch.Generator().manual_seed(0)
         previous = [torch.rand(4, generator=generator) for _ in range(3)]
         read = torch.nn.functional.layer_norm(model.W_E, (32,))
@@ -199,7 +199,7 @@ class TestWeights:
             assert value.item() == pytest.approx(sum(terms), abs=1e-4 * sum(map(abs, terms)))
 
     def test_random_heads_copy_at_chance(self, make_model, repeated):
-        model = make_model(vocabulary=VOCABULARY, context=101, d_model=64)
+        model = make_model(vocab_size=VOCABULARY, n_ctx=101, d_model=64)
         random = repeated[:, : 1 + PERIOD]
         _, cache = model(random, names=["blocks.0.attn.v"])
         score = copying(model, 0, cache["blocks.0.attn.v"], random)
@@ -210,7 +210,7 @@ class TestWeights:
     "changes",
     [
         {},
-        {"layers": 3, "mlp_ratio": 2.0},
+        {"n_layers": 3, "mlp_ratio": 2.0},
         {"smeared_keys": True},
         {"positions": "rotary"},
         {"clamps": [{"what": "keys_read_embedding", "layer": 1}]},
@@ -221,7 +221,7 @@ class TestWeights:
 def test_attention_at_offsets_is_the_patterns(make_model, tokens, changes):
     """Weights made from queries, keys and the softmax's sum alone are those of the whole pattern."""
     model = make_model(**changes)
-    names = [f"blocks.{layer}.attn.pattern" for layer in range(model.spec.layers)]
+    names = [f"blocks.{layer}.attn.pattern" for layer in range(model.spec.n_layers)]
     _, cache = model(tokens, names=names)
     for name, found in zip(names, attention_at(model, tokens, [1, 5, 11]), strict=True):
         torch.testing.assert_close(found, diagonals(cache[name], [1, 5, 11]), atol=1e-6, rtol=1e-5)

@@ -11,7 +11,7 @@ from tests.slurm.trainings import SEED, TARGET, read_training_logs, training_opt
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_two_processes_share_a_batch_on_one_machine_or_two(project, nodes):
     cluster = {"device": "cpu", "max_gpus_per_node": 2 // nodes, "max_nodes": nodes}
-    project.run_snakemake(*PROFILE, *training_options({"steps": 40, "parts": 2}, **cluster), "--", TARGET)
+    project.run_snakemake(*PROFILE, *training_options({"steps": 40, "grad_accum_steps": 2}, **cluster), "--", TARGET)
     details = json.loads((project.root / SEED / "manifest.json").read_text())["details"]
     assert (details["processes"], details["nodes"]) == (2, nodes)
     [job] = project.jobs("train")
@@ -21,7 +21,12 @@ def test_two_processes_share_a_batch_on_one_machine_or_two(project, nodes):
 def test_a_gpu_job_requests_gpus_and_reports_in_one_line_that_it_finds_none(project):
     """The GPUs of the cluster are device files that torch does not recognise, as on a node with a broken driver."""
     done = project.try_snakemake(
-        *PROFILE, *training_options({"parts": 2}, device="gpu", max_gpus_per_node=2), "--retries", "0", "--", TARGET
+        *PROFILE,
+        *training_options({"grad_accum_steps": 2}, device="gpu", max_gpus_per_node=2),
+        "--retries",
+        "0",
+        "--",
+        TARGET,
     )
     assert done.returncode != 0
     [line] = read_training_logs(project).splitlines()

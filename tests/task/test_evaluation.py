@@ -5,7 +5,7 @@ import torch
 from reinduce.task.evaluation import copyable, in_context_score, loss_indices, read_examples
 from reinduce.task.specs import EvaluationSpec
 
-from reinduce.config.specs import IndexPair
+from reinduce.config.job_specs import PositionRanges
 
 
 def slow_copyable(example):
@@ -36,7 +36,7 @@ def test_the_start_token_is_no_predecessor():
     assert copyable(tokens).long().tolist() == [[0, 0, 0, 0, 1, 1]]
 
 
-PAIR = IndexPair(early=(1, 2), late=(4, 4))
+PAIR = PositionRanges(early=(1, 2), late=(4, 4))
 LOSSES = torch.tensor([[5.0, 3.0, 9.0, 1.0], [4.0, 4.0, 9.0, 2.0]])
 
 
@@ -57,7 +57,7 @@ def test_score_is_none_where_the_mask_leaves_nothing():
 
 def test_a_pair_beyond_the_context_is_said():
     with pytest.raises(ValueError, match="token indices 4 to 5 reach beyond the last of the context, 4"):
-        in_context_score(LOSSES, IndexPair(early=(1, 2), late=(4, 5)))
+        in_context_score(LOSSES, PositionRanges(early=(1, 2), late=(4, 5)))
 
 
 @pytest.mark.parametrize("read", [read_examples, loss_indices])

@@ -4,9 +4,9 @@ import pytest
 import torch
 from reinduce.task import phrases
 
-SPEC = phrases.Spec(vocabulary=128, context=128)
+SPEC = phrases.Spec(vocab_size=128, n_ctx=128)
 # Segments of four tokens each: where one begins is known.
-ALIGNED = phrases.Spec(vocabulary=128, context=1 + 4 * 30, phrase_length=(4, 4), run_length=(4, 4))
+ALIGNED = phrases.Spec(vocab_size=128, n_ctx=1 + 4 * 30, phrase_length=(4, 4), run_length=(4, 4))
 
 
 def segments(spec, n=400, seed=5):
@@ -58,7 +58,7 @@ def test_phrases_are_a_documents_own_and_few():
 
 
 def test_phrase_lengths_cover_their_range():
-    spec = phrases.Spec(vocabulary=128, context=128, phrases=1, phrase_share=1.0, phrase_length=(3, 6))
+    spec = phrases.Spec(vocab_size=128, n_ctx=128, phrases=1, phrase_share=1.0, phrase_length=(3, 6))
     documents = phrases.documents(spec, phrases.successor_table(spec), 60, 1)[:, 1:]
     # A document of one phrase repeats it: its period is the phrase's length.
     periods = [next(p for p in range(1, 20) if torch.equal(doc[p:], doc[:-p])) for doc in documents]
@@ -93,9 +93,9 @@ def test_steps_differ_in_the_bits_of_their_seed_that_torch_keeps():
         ({"successors": 128}, "successors must lie between 1 and vocabulary - 1, not 128"),
         ({"phrase_length": (4, 3)}, "phrase_length must be a range from 1 on, not 4 to 3"),
         ({"phrases": 0}, "phrases must be positive, not 0"),
-        ({"context": 1}, "context must be 2 or more, not 1"),
+        ({"n_ctx": 1}, "context must be 2 or more, not 1"),
     ],
 )
 def test_wrong_settings_are_named(change, message):
     with pytest.raises(ValueError, match=message):
-        phrases.Spec(**({"vocabulary": 128, "context": 128} | change))
+        phrases.Spec(**({"vocab_size": 128, "n_ctx": 128} | change))

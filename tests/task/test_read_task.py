@@ -10,7 +10,7 @@ from reinduce.task.specs import own_files
 
 VALUES = {
     "task": "phrases",
-    "spec": {"vocabulary": 128, "context": 128, "phrase_length": [3, 6]},
+    "spec": {"vocab_size": 128, "n_ctx": 128, "phrase_length": [3, 6]},
     "evaluation": {"heldout_examples": 64},
 }
 
@@ -46,13 +46,13 @@ def test_tasks_offer_the_same_names():
 def test_values_become_a_task(write):
     task = read_task(write())
     assert task.name == "phrases"
-    assert task.spec == phrases.Spec(vocabulary=128, context=128)
+    assert task.spec == phrases.Spec(vocab_size=128, n_ctx=128)
     assert (task.evaluation.heldout_examples, task.evaluation.repeat_length, task.evaluation.repeats) == (64, 25, 4)
 
 
 def test_lists_of_packages_become_a_specification(write):
-    task = read_task(write(task="source_text", spec={"context": 128, "packages": ["sympy"]}))
-    assert task.spec == source_text.Spec(context=128, packages=("sympy",))
+    task = read_task(write(task="source_text", spec={"n_ctx": 128, "packages": ["sympy"]}))
+    assert task.spec == source_text.Spec(n_ctx=128, packages=("sympy",))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_lists_of_packages_become_a_specification(write):
         ({"task": "speech"}, "no task 'speech'; there are: phrases, synonyms, topics, suite, exemplars, source_text"),
         ({"extra": 1}, "a task has evaluation, spec, task, not evaluation, extra, spec, task"),
         ({"spec__words": 3}, "PhrasesSpec: unknown words; expected vocabulary, context"),
-        ({"spec": {"vocabulary": 128}}, "PhrasesSpec: .*missing.*'context'"),
+        ({"spec": {"vocab_size": 128}}, "PhrasesSpec: .*missing.*'context'"),
         ({"evaluation__heldout": 3}, "EvaluationSpec: unknown heldout"),
         (
             {"spec__context": 100},
@@ -79,7 +79,7 @@ def test_wrong_values_are_named_with_their_file(write, changes, message):
 
 
 def test_a_task_that_just_fits_is_accepted(write):
-    assert read_task(write(spec__context=101)).spec.context == 101
+    assert read_task(write(spec__context=101)).spec.n_ctx == 101
 
 
 def test_missing_and_broken_files_are_named(tmp_path):
@@ -95,12 +95,12 @@ def test_ones_own_files_are_those_that_a_task_is_made_from(tmp_path):
     for name in ("b.txt", "deep/a.txt", "c.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("text")
-    folder = source_text.SourceTextSpec(context=8, source="folder", path=str(tmp_path))
+    folder = source_text.SourceTextSpec(n_ctx=8, source="folder", path=str(tmp_path))
     assert own_files(dataclasses.asdict(folder)) == [tmp_path / "b.txt", tmp_path / "deep/a.txt"]
-    one = source_text.SourceTextSpec(context=8, source="parquet", path="texts.parquet")
+    one = source_text.SourceTextSpec(n_ctx=8, source="parquet", path="texts.parquet")
     assert [path.as_posix() for path in own_files(dataclasses.asdict(one))] == ["texts.parquet"]
     # That a folder holds no vectors is said by who reads them.
     vectors = exemplars.Spec(source="file", path=str(tmp_path))
     assert own_files(dataclasses.asdict(vectors)) == [tmp_path]
     assert own_files(dataclasses.asdict(exemplars.Spec())) == []
-    assert own_files(dataclasses.asdict(phrases.Spec(vocabulary=32, context=8))) == []
+    assert own_files(dataclasses.asdict(phrases.Spec(vocab_size=32, n_ctx=8))) == []

@@ -4,7 +4,7 @@ import pytest
 import torch
 from reinduce.task import suite
 
-SPEC = suite.Spec(vocabulary=128, context=128)
+SPEC = suite.Spec(vocab_size=128, n_ctx=128)
 N = 60
 
 
@@ -112,7 +112,7 @@ def test_batches_do_not_depend_on_what_was_asked_before():
     ("change", "message"),
     [
         (
-            {"vocabulary": 64},
+            {"vocab_size": 64},
             "leaves 18 tokens each for keys, .*; 32 are needed: raise vocabulary to 105",
         ),
         ({"rules": 1}, "rules must be 2 or more, not 1"),
@@ -123,4 +123,4 @@ def test_batches_do_not_depend_on_what_was_asked_before():
 )
 def test_wrong_settings_are_named(change, message):
     with pytest.raises(ValueError, match=message):
-        suite.Spec(**({"vocabulary": 128, "context": 128} | change))
+        suite.Spec(**({"vocab_size": 128, "n_ctx": 128} | change))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from reinduce.task import phrases, synonyms
 
-SPEC = synonyms.Spec(vocabulary=128, context=128)
+SPEC = synonyms.Spec(vocab_size=128, n_ctx=128)
 
 
 def said_and_language(tokens):
@@ -44,4 +44,4 @@ def test_batches_do_not_depend_on_what_was_asked_before():
 
 def test_two_words_a_meaning_must_leave_enough_successors():
     with pytest.raises(ValueError, match="successors is 8, but a vocabulary of 15 tokens has two words for only 7"):
-        synonyms.Spec(vocabulary=15, context=64)
+        synonyms.Spec(vocab_size=15, n_ctx=64)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from reinduce.task import source_text
 
-SPEC = source_text.Spec(vocabulary=1000, context=11)
+SPEC = source_text.Spec(vocab_size=1000, n_ctx=11)
 WINDOWS = 23
 
 
@@ -59,7 +59,7 @@ def test_replicates_read_in_different_orders(folder):
 
 
 def test_a_large_vocabulary_is_stored_in_four_bytes(tmp_path):
-    spec = source_text.Spec(vocabulary=70_000, context=11)
+    spec = source_text.Spec(vocab_size=70_000, n_ctx=11)
     with open(tmp_path / "train.bin", "wb") as file:
         array("i", range(66_000, 66_040)).tofile(file)
     batch = source_text.Stream(spec, tmp_path, 0).batch(0, 4)
@@ -79,7 +79,7 @@ def test_missing_training_text_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"vocabulary": 256}, "vocabulary must be 257 or more"),
+        ({"vocab_size": 256}, "vocabulary must be 257 or more"),
         ({"source": "web"}, "source must be one of packages, folder, parquet, not 'web'"),
         ({"packages": ()}, "packages needs at least one name"),
         ({"source": "folder"}, "path must say where the folder is"),
@@ -90,4 +90,4 @@ def test_missing_training_text_is_said(tmp_path):
 )
 def test_wrong_settings_are_named(change, message):
     with pytest.raises(ValueError, match=message):
-        source_text.Spec(**({"context": 128} | change))
+        source_text.Spec(**({"n_ctx": 128} | change))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from reinduce.task import phrases, topics
 
-SPEC = topics.Spec(vocabulary=128, context=128)
+SPEC = topics.Spec(vocab_size=128, n_ctx=128)
 
 
 def test_a_tables_successors_are_distinct_and_of_one_class():
@@ -29,7 +29,7 @@ def test_runs_follow_the_documents_own_table():
 
 
 def test_annotated_documents_are_the_plain_ones():
-    spec = phrases.Spec(vocabulary=128, context=128)
+    spec = phrases.Spec(vocab_size=128, n_ctx=128)
     table = phrases.successor_table(spec)
     made = phrases.annotated(spec, table, 20, 9)
     assert torch.equal(made.tokens, phrases.documents(spec, table, 20, 9))
@@ -54,4 +54,4 @@ def test_batches_do_not_depend_on_what_was_asked_before():
 )
 def test_wrong_settings_are_named(change, message):
     with pytest.raises(ValueError, match=message):
-        topics.Spec(**({"vocabulary": 128, "context": 128} | change))
+        topics.Spec(**({"vocab_size": 128, "n_ctx": 128} | change))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from reinduce.task import exemplars
 
-from reinduce.config.specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, from_dict
+from reinduce.config.job_specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, from_dict
 from reinduce.model.transformer import Transformer, training_losses
 from reinduce.train import compiled
 from reinduce.train.optimizer import AdamW
@@ -17,18 +17,18 @@ CLAMPS = [{"type": "zero_head", "layer": 1, "except_head": 0}, {"type": "force_p
 
 
 def model(clamps=(), seed=0):
-    values = {"layers": 2, "d_model": 32, "heads": 4, "vocabulary": 5, "context": 5, "features": 16}
+    values = {"n_layers": 2, "d_model": 32, "n_heads": 4, "vocab_size": 5, "n_ctx": 5, "features": 16}
     spec = from_dict(ModelSpec, values | {"positions": "rotary", "clamps": list(clamps)})
     return Transformer(spec).init_weights(seed).set_features(torch.rand(12, 16, generator=torch.Generator()))
 
 
 def arm(spec: ModelSpec, **changes) -> ArmSpec:
-    train = TrainSpec(steps=1, batch=8, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 10}), **changes)
+    train = TrainSpec(steps=1, batch_size=8, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 10}), **changes)
     return ArmSpec(study="s", arm="a", task="t", model=spec, train=train)
 
 
 def losses(trained: Transformer, loss_function, steps=30) -> list[float]:
-    spec = TrainSpec(steps=steps, batch=8, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 10}))
+    spec = TrainSpec(steps=steps, batch_size=8, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 10}))
     optim, made = AdamW(spec, trained), []
     for step in range(steps):
         loss = loss_function(trained, exemplars.sequences(SPEC, "trained", 8, step)).mean()
@@ -61,7 +61,7 @@ def test_without_a_compiler_training_continues_and_warns_once(caplog, monkeypatc
 
 
 def test_only_long_trainings_of_short_models_are_compiled():
-    long_model = from_dict(ModelSpec, dict(layers=1, d_model=8, heads=1, vocabulary=9, context=64))
+    long_model = from_dict(ModelSpec, dict(n_layers=1, d_model=8, n_heads=1, vocab_size=9, n_ctx=64))
     five, long = arm(model().spec), arm(long_model)
     assert compiled.choose_losses(five, compiled.MIN_STEPS_TO_COMPILE - 1) is training_losses
     assert compiled.choose_losses(long, 10**6) is training_losses

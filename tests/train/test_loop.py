@@ -7,7 +7,7 @@ import hashlib
 import pytest
 import torch
 
-from reinduce.config.specs import ArmSpec, CheckpointSpec, GraftSpec, ModelSpec, TrainSpec
+from reinduce.config.job_specs import ArmSpec, CheckpointSpec, GraftSpec, ModelSpec, TrainSpec
 from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
 from reinduce.model.transformer import Transformer, token_losses
 from reinduce.train.loop import train
@@ -16,8 +16,8 @@ from reinduce.train.preemption import Preempted, StopRequest
 
 
 def arm(**changes) -> ArmSpec:
-    model = ModelSpec(layers=1, d_model=16, heads=2, vocabulary=11, context=12, mlp_ratio=1.0, smeared_keys=True)
-    spec = {"steps": 40, "batch": 8, "learning_rate": 0.02, "warmup": 5, "save_every": 10, "weight_decay": 0.1}
+    model = ModelSpec(n_layers=1, d_model=16, n_heads=2, vocab_size=11, n_ctx=12, mlp_ratio=1.0, smeared_keys=True)
+    spec = {"steps": 40, "batch_size": 8, "learning_rate": 0.02, "warmup": 5, "save_every": 10, "weight_decay": 0.1}
     return ArmSpec(
         study="s",
         arm="a",
@@ -117,7 +117,7 @@ def test_a_state_with_another_fingerprint_is_not_resumed(tmp_path, before, caplo
 
 @pytest.mark.parametrize("omit", ["none", "copyable"])
 def test_a_batch_in_parts_is_the_same_but_for_rounding(tmp_path, omit):
-    whole, parts = (train(arm(omit=omit, parts=n), 0, counting, tmp_path / str(n)) for n in (1, 4))
+    whole, parts = (train(arm(loss_mask=omit, grad_accum_steps=n), 0, counting, tmp_path / str(n)) for n in (1, 4))
     torch.testing.assert_close(parts["loss"], whole["loss"], atol=2e-4, rtol=0)
     torch.testing.assert_close(parts["loss"][:3], whole["loss"][:3], atol=1e-6, rtol=0)
 
@@ -148,7 +148,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_it(tmp_path):
 
 def test_steps_are_those_of_torchs_own_optimizer():
     """All weights in one vector, clipped and decayed: the same as a list of them under torch.optim."""
-    spec, model = arm(clip=0.5).train, Transformer(arm().model).init_weights(3)
+    spec, model = arm(grad_clip_norm=0.5).train, Transformer(arm().model).init_weights(3)
     plain = copy.deepcopy(model)
     groups = [[p for p in plain.parameters() if (p.ndim >= 2) == matrices] for matrices in (True, False)]
     theirs = torch.optim.AdamW(
@@ -161,7 +161,7 @@ def test_steps_are_those_of_torchs_own_optimizer():
         tokens = counting(step, 8)
         theirs.zero_grad()
         token_losses(plain(tokens)[0], tokens).mean().backward()
-        norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), spec.clip)
+        norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), spec.grad_clip_norm)
         theirs.step()
         gradient = ours.write_gradient(token_losses(model(tokens)[0], tokens).mean(), torch.zeros(ours.size))
         assert ours.step(gradient, 0.01).item() == pytest.approx(norm.item())
@@ -171,7 +171,7 @@ def test_steps_are_those_of_torchs_own_optimizer():
 
 def test_grafted_layers_are_copied_and_frozen(tmp_path):
     """Embeddings and layers up to the one named equal the source's at every checkpoint; the rest is trained."""
-    deep = dataclasses.replace(arm().model, layers=2)
+    deep = dataclasses.replace(arm().model, n_layers=2)
     source = dataclasses.replace(arm(steps=20), model=deep, arm="source")
     train(source, 1, counting, tmp_path / "source")
     given = checkpoint_path(tmp_path / "source" / "checkpoints", 20)
@@ -193,7 +193,7 @@ def test_grafted_layers_are_copied_and_frozen(tmp_path):
 
 def test_arms_may_start_alike(tmp_path):
     for name, start in (("a", None), ("b", "a"), ("c", None)):
-        spec = dataclasses.replace(arm(steps=1), arm=name, starts_as=start)
+        spec = dataclasses.replace(arm(steps=1), arm=name, init_from_arm=start)
         train(spec, 0, counting, tmp_path / name)
     first = [load_checkpoint(checkpoint_path(tmp_path / n / "checkpoints", 0)).model.W_U for n in "abc"]
     assert torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])

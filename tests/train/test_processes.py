@@ -23,7 +23,7 @@ def test_two_processes_give_the_same_bytes_as_one(training, tmp_path):
 
 
 def test_two_processes_deal_out_seeds(training, tmp_path):
-    small = training(steps=30, parts=1)
+    small = training(steps=30, grad_accum_steps=1)
     second = ["+", str(small.arm), "--seed", "1", "--data", str(small.data), "--out", str(tmp_path / "second")]
     command = [*small.command(tmp_path / "first", "--processes", "2"), *second]
     done = type(small)(small.arm, small.data)
@@ -36,10 +36,10 @@ def test_two_processes_deal_out_seeds(training, tmp_path):
 
 
 def test_more_processes_than_parts_are_refused_in_one_line(training, tmp_path):
-    done = training(steps=30, parts=1).run(tmp_path / "out", "--processes", "2")
+    done = training(steps=30, grad_accum_steps=1).run(tmp_path / "out", "--processes", "2")
     assert done.returncode == 2
     [line] = done.stdout.splitlines()
-    assert "2 processes cannot share a batch of parts: 1; set the arm's train.parts to a multiple" in line
+    assert "2 processes cannot share a batch of parts: 1; set the arm's train.grad_accum_steps to a multiple" in line
     assert not list((tmp_path / "out").rglob("*.safetensors"))
 
 

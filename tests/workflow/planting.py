@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reinduce import tables
+from reinduce.config.job_specs import ArmSpec, read_spec
 from reinduce.config.layout import SERIES_TABLES, bound_reads, run_table_files, series_file
-from reinduce.config.specs import ArmSpec, read_spec
 from reinduce.judge import evidence
 from reinduce.judge.criteria import Threshold, read_criterion
 from reinduce.judge.statistics import min_equal_seeds

@@ -72,14 +72,14 @@ def test_one_claim_on_seeds_never_used_before(smoke, tmp_path):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "1 of 1 verdicts are unchanged on other seeds" in done.stdout
     results = tmp_path / "results/smoke"
-    first = json.loads((results / "given.json").read_text())["first_seed"]
+    first = json.loads((results / "cli_overrides.json").read_text())["first_seed"]
     assert first >= 1000 and f"--seeds {first}" in done.stderr
     seeds = pq.read_table(results / f"olsson2022/attn2/seed{first}/score/trajectories.parquet")["seed"]
     assert set(seeds.to_pylist()) == {first}
     assert not (results / "figures").exists() and not list(results.glob("singh2024/*/seed*"))
     # A second replay in the same folder has nothing to do and keeps the seeds.
     again = reinduce(smoke, *command, "fresh", "--into", str(tmp_path))
-    assert again.returncode == 0 and json.loads((results / "given.json").read_text())["first_seed"] == first
+    assert again.returncode == 0 and json.loads((results / "cli_overrides.json").read_text())["first_seed"] == first
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Ablates heads: every head at every checkpoint, and sets of heads at the last checkpoint.
 
 Required: for each seed, its checkpoints, the scores of the last one and the trajectories; the evaluation sets of the
-task; train.json, measure.json and ablate.json of the arm.
+task; train.json, metrics.json and ablate.json of the arm.
 Output: for each seed, ablate/ablations.parquet.
 Steps: one job ablates the heads of a job group's seeds. The scores select heads, the trajectories give the window of
 the phase change. Arms without attention heads are left out.

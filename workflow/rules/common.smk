@@ -16,7 +16,7 @@ from reinduce.cluster.orphans import QueueError, cancel_orphan_jobs
 from reinduce.cluster.plan import Plan, shell_command
 from reinduce.cluster.resolve import resolve
 from reinduce.config.resolved import write_resolved
-from reinduce.config.tree import NAME, STUDY
+from reinduce.config.user_config import NAME, STUDY
 from reinduce.config.validate import ConfigError
 
 try:

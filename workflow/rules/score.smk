@@ -1,6 +1,6 @@
 """Scores every checkpoint.
 
-Required: for each seed, its checkpoints; the evaluation sets of the task; train.json and measure.json of the arm.
+Required: for each seed, its checkpoints; the evaluation sets of the task; train.json and metrics.json of the arm.
 Output: for each seed, score/step*.parquet (each is a target), score/trajectories.parquet and the tables of losses;
 for all runs of a study on a task, series/<task>.parquet and series/<task>.trajectories.parquet.
 Steps: one job scores all checkpoints of a job group's seeds. Then `series` computes the principal components of the

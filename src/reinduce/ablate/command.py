@@ -12,7 +12,7 @@ import torch
 from reinduce.ablate.heads import HeadAblations
 from reinduce.config.arm_contents import ablations_of_arm, metrics_of_arm, modules_of_arm, unavailable_reason
 from reinduce.config.declare import Ablation
-from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, checkpoint_name, read_spec, require
+from reinduce.config.job_specs import AblateSpec, ArmSpec, MetricSettings, checkpoint_name, read_spec, require
 from reinduce.config.task_definition import TaskDefinition, read_task
 from reinduce.metrics.inputs import AblationInputs, EvaluationSets
 from reinduce.metrics.training import read_window
@@ -29,7 +29,7 @@ Rows = Iterator[dict[str, Any]]
 def add_ablate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ablate", type=Path, help="how to ablate (ablate.json)")
     parser.add_argument("--train", type=Path, required=True, help="the arm's resolved specification (train.json)")
-    parser.add_argument("--measure", type=Path, required=True, help="metrics and index pairs (measure.json)")
+    parser.add_argument("--metrics", type=Path, required=True, help="metrics and position ranges (metrics.json)")
     parser.add_argument("--seed", type=int, required=True, help="which replicate, from 0 on")
     parser.add_argument("--data", type=Path, required=True, help="the task's data folder")
     parser.add_argument("--checkpoints", type=Path, required=True, help="the run's checkpoints")
@@ -44,7 +44,7 @@ def run_ablate(*jobs: argparse.Namespace) -> list[StageOutputs]:
 
 def ablate_run(args: argparse.Namespace) -> StageOutputs:
     """Write the `ablations` table of a run."""
-    arm, settings = read_spec(ArmSpec, args.train), read_spec(MeasureSpec, args.measure)
+    arm, settings = read_spec(ArmSpec, args.train), read_spec(MetricSettings, args.metrics)
     task = read_task(args.data / "task.json")
     reason = unavailable_reason("ablations", arm, task)
     require(reason is None, f"{args.train}: the arm {reason}; ablate another")
@@ -65,7 +65,7 @@ def ablate_run(args: argparse.Namespace) -> StageOutputs:
         inputs=[
             args.ablate,
             args.train,
-            args.measure,
+            args.metrics,
             args.data / "task.json",
             *sorted(args.data.glob("*.parquet")),
             *sorted(args.data.glob("*.safetensors")),
@@ -82,7 +82,7 @@ def ablate_checkpoints(
     args: argparse.Namespace,
     arm: ArmSpec,
     task: TaskDefinition,
-    settings: MeasureSpec,
+    settings: MetricSettings,
     steps: Sequence[int],
     last_scores: Path,
 ) -> Iterator[tuple[int, Rows]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from reinduce.config.declare import Metric
-from reinduce.config.specs import MeasureSpec
+from reinduce.config.job_specs import MetricSettings
 from reinduce.metrics.inputs import EvaluationSets
 from reinduce.metrics.of_stages import BEFORE_AFTER
 
@@ -22,7 +22,7 @@ class AblationMetrics:
         self,
         metrics: Mapping[str, Metric],
         sets: EvaluationSets,
-        settings: MeasureSpec,
+        settings: MetricSettings,
         examples: int,
         direction_B: Tensor | None,
     ):

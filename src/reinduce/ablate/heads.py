@@ -13,7 +13,7 @@ from reinduce.ablate.effects import AblationMetrics
 from reinduce.ablate.joint import ABLATIONS, MAX_SEQUENCES_PER_PASS, OTHER_INTERVENTIONS, joint_losses
 from reinduce.ablate.sweep import pairs_of_heads, single_heads
 from reinduce.config.declare import Metric
-from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, require, stream_seed
+from reinduce.config.job_specs import AblateSpec, ArmSpec, MetricSettings, require, stream_seed
 from reinduce.metrics.head_selection import Head, heads_above_threshold, heads_name, layer_matched_random_heads
 from reinduce.metrics.inputs import EvaluationSets
 from reinduce.model.ablation_values import collect_ablation_values
@@ -31,7 +31,7 @@ class HeadAblations:
         arm: ArmSpec,
         seed: int,
         spec: AblateSpec,
-        settings: MeasureSpec,
+        settings: MetricSettings,
         metrics: Mapping[str, Metric],
         sets: EvaluationSets,
     ):
@@ -96,9 +96,9 @@ class HeadAblations:
                 for edit in (*ABLATIONS, *OTHER_INTERVENTIONS):
                     yield chosen, None, edit, heads
         first = next(iter(selected.values()), [])
-        for draw in range(self.spec.draws):
+        for draw in range(self.spec.replicates):
             name = stream_seed("ablate", self.arm.arm, self.seed, draw)
-            heads = layer_matched_random_heads(first, self.arm.model.layers, self.arm.model.heads, name)
+            heads = layer_matched_random_heads(first, self.arm.model.n_layers, self.arm.model.n_heads, name)
             if heads:
                 for edit in ABLATIONS:
                     yield "random", draw, edit, heads

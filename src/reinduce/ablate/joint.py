@@ -61,7 +61,7 @@ def joint_losses(
     for start in range(0, len(tokens_BT), MAX_SEQUENCES_PER_PASS):
         rows = slice(start, min(start + MAX_SEQUENCES_PER_PASS, len(tokens_BT)))
         tokens = tokens_BT[rows]
-        names = [f"blocks.{layer}.attn.{site}" for layer in range(model.spec.layers) for site in ("pattern", "z")]
+        names = [f"blocks.{layer}.attn.{site}" for layer in range(model.spec.n_layers) for site in ("pattern", "z")]
         _, clean = model(tokens, names=names)
         losses = []
         for kind, heads in interventions:

@@ -55,17 +55,17 @@ def single_heads(
     Yields:
         Losses of each part of the examples, for each kind and method: one copy for each head of a layer.
     """
-    for rows, tokens in microbatches(tokens_BT, model.spec.heads * len(methods)):
+    for rows, tokens in microbatches(tokens_BT, model.spec.n_heads * len(methods)):
         clean = CleanCache.run(model, tokens)
-        for layer in range(model.spec.layers):
-            heads = [((layer, head),) for head in range(model.spec.heads)]
+        for layer in range(model.spec.n_layers):
+            heads = [((layer, head),) for head in range(model.spec.n_heads)]
             mid, z = clean.resid_mid[layer], clean.z[layer]
             selected = [values.select(method, layer, rows) for method in methods]
             mid_NTD = torch.cat([ablate_each_head(model, layer, mid, z, value) for value in selected])
             losses = None
             for kind in kinds:
                 # Above the last layer there is no pattern to freeze.
-                if losses is None or layer < model.spec.layers - 1:
+                if losses is None or layer < model.spec.n_layers - 1:
                     above = clean.interventions_above(kind, layer)
                     losses = losses_from_mid(model, layer, mid_NTD, above, tokens)
                 for method, part in zip(methods, losses.chunk(len(methods)), strict=True):
@@ -92,7 +92,7 @@ def pairs_of_heads(
         Losses of each part of the examples, for each kind and method: one copy for each of some pairs.
     """
     for method in methods:
-        for rows, tokens in microbatches(tokens_BT, model.spec.heads**2):
+        for rows, tokens in microbatches(tokens_BT, model.spec.n_heads**2):
             clean = CleanCache.run(model, tokens)
             for kind in kinds:
                 for heads, losses in _pairs(model, tokens, clean, values, method, rows, kind):
@@ -108,7 +108,7 @@ def _pairs(
     rows: slice,
     kind: str,
 ) -> Iterator[tuple[list[tuple[Head, ...]], Tensor]]:
-    layers, H, B = model.spec.layers, model.spec.heads, len(tokens_BT)
+    layers, H, B = model.spec.n_layers, model.spec.n_heads, len(tokens_BT)
     for first in range(layers):
         above = clean.interventions_above(kind, first)
         mid_BTD, value = clean.resid_mid[first], values.select(method, first, rows)

@@ -11,7 +11,7 @@ from torch import Tensor
 from reinduce.attribute.direct import direct_logit_attribution
 from reinduce.attribute.paths import Edge, path_patching
 from reinduce.config.arm_contents import modules_of_arm
-from reinduce.config.specs import ArmSpec, read_spec
+from reinduce.config.job_specs import ArmSpec, read_spec
 from reinduce.config.task_definition import read_task
 from reinduce.metrics.of_stages import DIRECT_LOGIT, DIRECT_LOGIT_POSITIVE, PATH_LOSS
 from reinduce.model.ablation_values import collect_ablation_values

@@ -27,7 +27,7 @@ def direct_logit_attribution(model: Transformer, repeated_BT: Tensor, period: in
         whose next token lies in the sequence.
     """
     spec = model.spec
-    names = [f"blocks.{layer}.attn.z" for layer in range(spec.layers)]
+    names = [f"blocks.{layer}.attn.z" for layer in range(spec.n_layers)]
     _, cache = model(repeated_BT, names=[*names, "resid_post"])
     queries = slice(1 + period, -1)
     unembedding_VD = model.W_U - model.W_U.mean(dim=0)
@@ -40,7 +40,7 @@ def direct_logit_attribution(model: Transformer, repeated_BT: Tensor, period: in
         targets_BQD = targets_BQD - targets_BQD.mean(dim=-1, keepdim=True)
     effects = []
     for layer, name in enumerate(names):
-        W_DHE = model.blocks[layer].attn.W_O.view(spec.d_model, spec.heads, spec.d_head)
+        W_DHE = model.blocks[layer].attn.W_O.view(spec.d_model, spec.n_heads, spec.d_head)
         targets_BQHE = torch.einsum("bqd,dhe->bqhe", targets_BQD, W_DHE)
         effects.append((targets_BQHE * cache[name][:, queries]).sum(dim=-1))
     return effects

@@ -51,7 +51,7 @@ def path_patching(
     Yields:
         The examples, the edges, and losses in nats [edges B T-1].
     """
-    H, layers = model.spec.heads, model.spec.layers
+    H, layers = model.spec.n_heads, model.spec.n_layers
     sources = [layer for layer in (range(layers) if sources is None else sources) if layer < layers - 1]
     for rows, tokens in microbatches(tokens_BT, H * H):
         clean = CleanCache.run(model, tokens)

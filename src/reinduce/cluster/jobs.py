@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from reinduce.config.job_specs import ArmSpec
 from reinduce.config.layout import seed_folders
 from reinduce.config.resolved import Run
-from reinduce.config.specs import ArmSpec
-from reinduce.config.tree import Cluster
+from reinduce.config.user_config import Cluster
 
 MAX_SHARED_SECONDS = 25
 """The most estimated seconds of trainings that share one process: starting a process takes seconds, queueing more."""
@@ -93,7 +93,7 @@ def group_jobs(runs: Mapping[str, Run], cluster: Cluster) -> list[JobGroup]:
     groups: list[JobGroup] = []
     for name, run in runs.items():
         group = JobGroup(name, {name: run}, all_seeds=True)
-        shares_batches = run.arm.train.parts > 1 and cluster.max_gpus_per_node * cluster.max_nodes > 1
+        shares_batches = run.arm.train.grad_accum_steps > 1 and cluster.max_gpus_per_node * cluster.max_nodes > 1
         is_short = estimate_core_seconds(run.arm) <= MAX_SHARED_SECONDS and not shares_batches
         fitting = [index for index, other in enumerate(groups) if is_short and _may_share_job(other, group)]
         if fitting:
@@ -109,8 +109,8 @@ def group_jobs(runs: Mapping[str, Run], cluster: Cluster) -> list[JobGroup]:
 def estimate_core_seconds(arm: ArmSpec) -> int:
     """Estimate how many seconds the training of one seed of a small model takes on one core."""
     model = arm.model
-    width = model.layers * model.d_model * (4 + 2 * model.mlp_ratio) + model.vocabulary
-    return round(arm.train.steps * arm.train.batch * model.context * model.d_model * width / 1e9) + 1
+    width = model.n_layers * model.d_model * (4 + 2 * model.mlp_ratio) + model.vocab_size
+    return round(arm.train.steps * arm.train.batch_size * model.n_ctx * model.d_model * width / 1e9) + 1
 
 
 def count_processes(group: JobGroup, cluster: Cluster) -> int:
@@ -118,14 +118,14 @@ def count_processes(group: JobGroup, cluster: Cluster) -> int:
     run = next(iter(group.runs.values()))
     if not group.all_seeds:
         return _round_down_to_power_of_two(
-            min(cluster.max_gpus_per_node, run.arm.train.parts // count_nodes(group, cluster))
+            min(cluster.max_gpus_per_node, run.arm.train.grad_accum_steps // count_nodes(group, cluster))
         )
     return 1 if group.core_seconds <= MAX_SHARED_SECONDS else min(cluster.max_gpus_per_node, len(run.seeds))
 
 
 def count_nodes(group: JobGroup, cluster: Cluster) -> int:
     """Count the machines of a training job: only a job whose processes share each batch uses several."""
-    parts = 1 if group.all_seeds else next(iter(group.runs.values())).arm.train.parts
+    parts = 1 if group.all_seeds else next(iter(group.runs.values())).arm.train.grad_accum_steps
     return _round_down_to_power_of_two(min(cluster.max_nodes, parts // cluster.max_gpus_per_node))
 
 
@@ -216,19 +216,19 @@ def _choose_account_and_partition(cluster: Cluster, device: str) -> dict:
 def _count_parameters(arm: ArmSpec) -> float:
     model = arm.model
     block = (4 + 2 * model.mlp_ratio) * model.d_model**2
-    return model.layers * block + 2 * model.vocabulary * model.d_model
+    return model.n_layers * block + 2 * model.vocab_size * model.d_model
 
 
 def _estimate_operations(arm: ArmSpec) -> float:
     """Estimate the operations of a training: six for each parameter and token, and those of attention."""
     model = arm.model
-    attention = 12 * model.layers * model.context * model.d_model
-    return arm.train.steps * arm.train.batch * model.context * (6 * _count_parameters(arm) + attention)
+    attention = 12 * model.n_layers * model.n_ctx * model.d_model
+    return arm.train.steps * arm.train.batch_size * model.n_ctx * (6 * _count_parameters(arm) + attention)
 
 
 def _estimate_megabytes(arm: ArmSpec) -> float:
     """Estimate the memory of a training process: weights, moments, gradients, kept activations and logits."""
     model = arm.model
-    sequences = arm.train.batch / arm.train.parts
-    kept = model.layers * model.d_model * (16 + 4 * model.mlp_ratio) + 4 * model.vocabulary
-    return (24 * _count_parameters(arm) + 4 * sequences * model.context * kept) / 1e6
+    sequences = arm.train.batch_size / arm.train.grad_accum_steps
+    kept = model.n_layers * model.d_model * (16 + 4 * model.mlp_ratio) + 4 * model.vocab_size
+    return (24 * _count_parameters(arm) + 4 * sequences * model.n_ctx * kept) / 1e6

@@ -15,15 +15,15 @@ from reinduce.cli import JOB_SEPARATOR, stage_module
 from reinduce.cluster.jobs import JobGroup, estimate_training_resources, group_jobs, resources_for
 from reinduce.config import layout
 from reinduce.config.arm_contents import modules_of_arm
+from reinduce.config.job_specs import ArmSpec
 from reinduce.config.resolved import Resolved, Run
-from reinduce.config.specs import ArmSpec
 from reinduce.config.task_definition import TaskDefinition
 from reinduce.trace.sources import transitive_sources
 
 STAGE_SPECS = {
     "train": ("train",),
-    "score": ("train", "measure"),
-    "ablate": ("train", "measure", "ablate"),
+    "score": ("train", "metrics"),
+    "ablate": ("train", "metrics", "ablate"),
     "attribute": ("train",),
 }
 """Stage → the settings of each arm that it reads, by the names of their files."""
@@ -333,7 +333,7 @@ class Plan:
 
     def _find_source_checkpoint(self, arm: ArmSpec, seed: int) -> Path:
         source = self.resolved.runs[f"{arm.study}/{arm.graft.arm}"]
-        return layout.donor_file(self.results, arm, seed, source.arm, source.seeds)
+        return layout.source_checkpoint_file(self.results, arm, seed, source.arm, source.seeds)
 
     def _list_arguments(self, stage: str, arm: ArmSpec, seed: int) -> list[str | int | Path]:
         folder = Path(self.results, arm.study, arm.arm)
@@ -344,8 +344,8 @@ class Plan:
             return [folder / "train.json", *data, *graft, "--out", run / "train"]
         read = [*data, "--checkpoints", run / "train/checkpoints"]
         if stage == "score":
-            return [folder / "measure.json", "--train", folder / "train.json", *read, "--out", run / "score"]
+            return [folder / "metrics.json", "--train", folder / "train.json", *read, "--out", run / "score"]
         if stage == "ablate":
-            specs = [folder / "ablate.json", "--train", folder / "train.json", "--measure", folder / "measure.json"]
+            specs = [folder / "ablate.json", "--train", folder / "train.json", "--metrics", folder / "metrics.json"]
             return [*specs, *read, "--scores", run / "score", "--out", run / "ablate"]
         return ["--train", folder / "train.json", *read, "--out", run / "attribute"]

@@ -5,16 +5,16 @@ modules, in its manifest and in the inputs of its rule.
 """
 
 from reinduce.config.declare import Ablation, Metric, applicable_metrics, find, find_all
-from reinduce.config.specs import ArmSpec, MeasureSpec
+from reinduce.config.job_specs import ArmSpec, MetricSettings
 from reinduce.config.task_definition import TaskDefinition
 
 
 def metrics_of_arm(
-    arm: ArmSpec, task: TaskDefinition | type[TaskDefinition], settings: MeasureSpec
+    arm: ArmSpec, task: TaskDefinition | type[TaskDefinition], settings: MetricSettings
 ) -> dict[str, Metric]:
     """Return the metrics of an arm, each after those it needs (see `applicable_metrics`)."""
     model = arm.model
-    return applicable_metrics(task.evaluation_sets, model.layers, model.has_heads, arm.study, settings.metrics)
+    return applicable_metrics(task.evaluation_sets, model.n_layers, model.has_heads, arm.study, settings.metrics)
 
 
 def ablations_of_arm(arm: ArmSpec, task: TaskDefinition | type[TaskDefinition]) -> dict[str, Ablation]:
@@ -48,7 +48,7 @@ def unavailable_reason(table: str, arm: ArmSpec, task: TaskDefinition | type[Tas
 
 
 def modules_of_arm(
-    stage: str, arm: ArmSpec, task: TaskDefinition | type[TaskDefinition], settings: MeasureSpec
+    stage: str, arm: ArmSpec, task: TaskDefinition | type[TaskDefinition], settings: MetricSettings
 ) -> list[str]:
     """Return the modules that declare what a stage uses of an arm.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from reinduce.config.tree import Claim, Config, Scale, Study
+from reinduce.config.user_config import Claim, Config, Scale, Study
 from reinduce.trace.files import write_text
 
 SCHEMAS = {"config": Config, "scale": Scale, "study": Study, "claims": list[Claim]}

@@ -1,7 +1,7 @@
 """Where results lie: the one place that knows the names of files and folders.
 
 R/data/<task>/…
-R/<study>/<arm>/{train,measure,ablate}.json
+R/<study>/<arm>/{train,metrics,ablate}.json
 R/<study>/<arm>/seed<k>/{train,score,ablate,attribute}/…
 R/<study>/series/<task>[.trajectories].parquet
 R/claims/<study>.<claim>.json · R/figures/<study>.<figure>.{ipynb,html}
@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from reinduce.config.arm_contents import unavailable_reason
-from reinduce.config.specs import ArmSpec, checkpoint_name
+from reinduce.config.job_specs import ArmSpec, checkpoint_name
 from reinduce.config.task_definition import TaskDefinition
 
-GIVEN = "given.json"
+CLI_OVERRIDES = "cli_overrides.json"
 """In a folder of results: what the command line said of the configuration when they were last asked for."""
 
 RUN_TABLES = {
@@ -62,9 +62,9 @@ def score_files(folder: Path, arm: ArmSpec) -> list[Path]:
     return [folder / "score" / f"{checkpoint_name(step)}.parquet" for step in checkpoint_steps(arm)]
 
 
-def donor_file(results: Path | str, arm: ArmSpec, seed: int, donor: ArmSpec, seeds: Sequence[int]) -> Path:
+def source_checkpoint_file(results: Path | str, arm: ArmSpec, seed: int, donor: ArmSpec, seeds: Sequence[int]) -> Path:
     """The checkpoint from which a seed of an arm takes its graft; `seeds`: those of the donor, one after another."""
-    given = seeds[(seed - seeds[0] + arm.graft.shift) % len(seeds)]
+    given = seeds[(seed - seeds[0] + arm.graft.seed_offset) % len(seeds)]
     folder = Path(results, donor.study, donor.arm, f"seed{given}")
     return checkpoint_files(folder, donor)[-1]
 
@@ -86,7 +86,7 @@ def drawn_files(results: Path | str, tables: Iterable[str], runs: Runs) -> list[
     found = []
     for name, (arm, seeds) in runs.items():
         found += [Path(results, arm.study, "seeds.json"), Path(results, name, "train.json")]
-        found += [Path(results, name, "measure.json")]
+        found += [Path(results, name, "metrics.json")]
         for folder in seed_folders(results, name, seeds):
             for table in tables:
                 if table not in SERIES_TABLES:

@@ -11,28 +11,28 @@ from reinduce import studies
 from reinduce.config import yaml
 from reinduce.config.arm_contents import metrics_of_arm
 from reinduce.config.declare import find, find_all
-from reinduce.config.layout import GIVEN, SERIES_TABLES, TABLES, bound_reads
+from reinduce.config.job_specs import ArmSpec, ModelSpec, TrainSpec, from_dict
+from reinduce.config.layout import CLI_OVERRIDES, SERIES_TABLES, TABLES, bound_reads
 from reinduce.config.resolved import Resolved, Run
-from reinduce.config.specs import ArmSpec, ModelSpec, TrainSpec, from_dict
 from reinduce.config.task_definition import TaskDefinition
-from reinduce.config.tree import (
+from reinduce.config.user_config import (
     Arm,
-    Budget,
     Claim,
     Cluster,
     Config,
-    Replacement,
+    Override,
     Scale,
     Study,
     StudySize,
     TaskSize,
+    TrainingDefaults,
     Variant,
 )
 from reinduce.config.validate import ConfigError, named, note_unknown, read, validated, without_faults
 
 STUDIES = "workflow/studies"
 """The project's own folder of studies."""
-SHAPE = ("d_model", "heads", "vocabulary", "features", "positions")
+SHAPE = ("d_model", "n_heads", "vocab_size", "d_features", "positions")
 """What two models must share for one to take the other's weights."""
 
 
@@ -67,7 +67,7 @@ def load(values: Mapping = MappingProxyType({}), root: Path = Path()) -> Resolve
     if scale is None:
         raise ConfigError(problems)
 
-    resolved = Resolved(config, Path(config.results or scale.results), measure=scale.measure, ablate=scale.ablate)
+    resolved = Resolved(config, Path(config.results or scale.results), metrics=scale.metrics, ablate=scale.ablate)
     resolved.studies, resolved.folders = found, {key: folders[key].format(key) for key in found}
     cluster = {**scale.cluster.model_dump(), **config.cluster}
     resolved.cluster = validated(Cluster, cluster, "config.yaml: cluster", problems)
@@ -196,7 +196,7 @@ def _check_donors(resolved: Resolved, key: str, study: Study, problems: list[str
     """Notes arms that take their first weights, or a graft, from an arm that is not there or of another shape."""
     where = f"{resolved.folders[key]}/study.yaml: arms"
     for name, arm in study.arms.items():
-        givers = {"starts_as": arm.starts_as, "graft": arm.graft and arm.graft.arm}
+        givers = {"init_from_arm": arm.init_from_arm, "graft": arm.graft and arm.graft.arm}
         for part, giver in givers.items():
             if giver is None:
                 continue
@@ -208,7 +208,7 @@ def _check_donors(resolved: Resolved, key: str, study: Study, problems: list[str
             for f in SHAPE:
                 if shapes[0][f] != shapes[1][f]:
                     problems.append(f"{where}.{name}.{part}: its {f} is {shapes[0][f]}, that of {giver} {shapes[1][f]}")
-            if part == "graft" and arm.graft.layer >= runs[1].arm.model.layers:
+            if part == "graft" and arm.graft.layer >= runs[1].arm.model.n_layers:
                 problems.append(f"{where}.{name}.graft: {giver} has no layer {arm.graft.layer}")
             if part == "graft" and study.arms[giver].graft:
                 problems.append(f"{where}.{name}.graft: {giver} is grafted itself; take another arm")
@@ -228,14 +228,14 @@ def _add_run(
     data, kind = names
     scale = resolved.config.scale
     budget = arm.task if arm.task in size.tasks else kind
-    layers: dict[str, Budget | Arm | Replacement] = {
+    layers: dict[str, TrainingDefaults | Arm | Override] = {
         f"study.yaml scales.{scale}.tasks.{budget}": size.tasks[budget],
         f"study.yaml arms.{arm_name}": arm,
-        f"study.yaml scales.{scale}.arms.{arm_name}": size.arms.get(arm_name, Replacement()),
-        f"config.yaml overrides.{key}.{arm_name}": resolved.config.overrides.get(key, {}).get(arm_name, Replacement()),
+        f"study.yaml scales.{scale}.arms.{arm_name}": size.arms.get(arm_name, Override()),
+        f"config.yaml overrides.{key}.{arm_name}": resolved.config.overrides.get(key, {}).get(arm_name, Override()),
     }
     # Where the task itself is wrong, an arm's own settings are checked all the same.
-    shared = {"vocabulary": 2, "context": 2} if task is None else task.model_fields()
+    shared = {"vocab_size": 2, "n_ctx": 2} if task is None else task.model_fields()
     specs = {}
     for part, of, fixed in (("model", ModelSpec, shared), ("train", TrainSpec, {})):
         origin = {f: f"{where}.{part}" for where, layer in layers.items() for f in getattr(layer, part)}
@@ -250,10 +250,10 @@ def _add_run(
     if None in specs.values() or len(specs) < 2 or task is None:
         return
     seeds = [layer.seeds for layer in layers.values() if getattr(layer, "seeds", None) is not None][-1]
-    settings = dataclasses.replace(resolved.measure, metrics=arm.metrics)
+    settings = dataclasses.replace(resolved.metrics, metrics=arm.metrics)
     where = f"{resolved.folders[key]}/study.yaml: arms.{arm_name}"
     try:
-        spec = ArmSpec(study=key, arm=arm_name, task=data, starts_as=arm.starts_as, graft=arm.graft, **specs)
+        spec = ArmSpec(study=key, arm=arm_name, task=data, init_from_arm=arm.init_from_arm, graft=arm.graft, **specs)
         _check_clamps(spec.model)
         metrics_of_arm(spec, task, settings)
     except ValueError as error:
@@ -301,7 +301,7 @@ def _add_task(
     name: str,
     variant: Variant | None,
     definition: type[TaskDefinition],
-    budget: Budget,
+    budget: TrainingDefaults,
     scale: Scale,
     root: Path,
     problems: list[str],
@@ -354,11 +354,14 @@ def _beyond(resolved: Resolved, task: TaskDefinition, where: str, name: str) -> 
     examples = task.set_sizes().get("heldout")
     if examples is None:
         return []
-    context = task.spec.context
-    ranges = [(f"pairs: {pair.name}", (*pair.early, *pair.late)) for pair in resolved.measure.pairs]
-    ranges.append(("derivative", resolved.measure.derivative))
+    context = task.spec.n_ctx
+    ranges = [
+        (f"icl_position_ranges: {pair.name}", (*pair.early, *pair.late))
+        for pair in resolved.metrics.icl_position_ranges
+    ]
+    ranges.append(("loss_slope_positions", resolved.metrics.loss_slope_positions))
     found = [
-        f"{where}: measure.{what} reaches index {max(indices)}, the last of task {name} is {context - 1}"
+        f"{where}: metrics.{what} reaches index {max(indices)}, the last of task {name} is {context - 1}"
         for what, indices in ranges
         if max(indices) >= context
     ]
@@ -424,7 +427,7 @@ def as_given(results: Path | None, root: Path = Path()) -> tuple[Resolved, dict]
     Raises ValueError if there are no results.
     """
     folder = root / (load(root=root).results if results is None else results)
-    if not (folder / GIVEN).is_file():
-        raise ValueError(f"{folder}: no results are here ({GIVEN} is missing); make some, or give --results")
-    given = json.loads((folder / GIVEN).read_text())
+    if not (folder / CLI_OVERRIDES).is_file():
+        raise ValueError(f"{folder}: no results are here ({CLI_OVERRIDES} is missing); make some, or give --results")
+    given = json.loads((folder / CLI_OVERRIDES).read_text())
     return load(yaml.typed(given), root), given

@@ -6,10 +6,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from reinduce.config.arm_contents import unavailable_reason
-from reinduce.config.layout import GIVEN, checkpoint_steps
-from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, to_json
+from reinduce.config.job_specs import AblateSpec, ArmSpec, MetricSettings, to_json
+from reinduce.config.layout import CLI_OVERRIDES, checkpoint_steps
 from reinduce.config.task_definition import TaskDefinition
-from reinduce.config.tree import Cluster, Config, Study
+from reinduce.config.user_config import Cluster, Config, Study
 from reinduce.trace.files import write_text
 
 RESOLVED = "config.json"
@@ -23,7 +23,7 @@ class Run:
     arm: ArmSpec
     seeds: range
     task: TaskDefinition
-    settings: MeasureSpec
+    settings: MetricSettings
 
     def unavailable_reason(self, table: str) -> str | None:
         """Return why these runs do not have a table; None if they have it."""
@@ -45,7 +45,7 @@ class Resolved:
     """Name of the data folder → the task; None if its configuration is wrong."""
     runs: dict[str, Run] = field(default_factory=dict)
     """'study/arm' → its arm and seeds."""
-    measure: MeasureSpec | None = None
+    metrics: MetricSettings | None = None
     ablate: AblateSpec | None = None
     cluster: Cluster | None = None
     studies: dict[str, Study] = field(default_factory=dict)
@@ -61,7 +61,7 @@ def settings(resolved: Resolved) -> dict[str, str]:
     found = {results / "data" / name / "task.json": task.content() for name, task in resolved.tasks.items()}
     for name, run in resolved.runs.items():
         found[results / name / "train.json"] = run.arm
-        found[results / name / "measure.json"] = run.settings
+        found[results / name / "metrics.json"] = run.settings
         found[results / name / "ablate.json"] = resolved.ablate
     for key in resolved.studies:
         found[results / key / "seeds.json"] = {
@@ -77,7 +77,7 @@ def write_resolved(resolved: Resolved, given: Mapping = MappingProxyType({}), ro
     `given`: what the command line laid over config.yaml, kept so that the same can be resolved again.
     """
     write_text(root / resolved.results / RESOLVED, resolved.config.model_dump_json(indent=2) + "\n")
-    write_text(root / resolved.results / GIVEN, to_json(dict(given)))
+    write_text(root / resolved.results / CLI_OVERRIDES, to_json(dict(given)))
     for path, text in settings(resolved).items():
         write_text(root / path, text)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from reinduce.config.declare import find, qualify
-from reinduce.config.specs import from_dict, require, stream_seed
+from reinduce.config.job_specs import from_dict, require, stream_seed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,10 +24,10 @@ class TrainingStream(Protocol):
     """The training sequences of a replicate."""
 
     vectors: Tensor | None
-    """The vectors [N F] that token ids from `vocabulary` on stand for, those that training shows; None: no such ids."""
+    """The vectors [N F] that token ids from `vocab_size` on stand for, those that training shows; None: no such ids."""
 
     def batch(self, step: int, n: int) -> Tensor:
-        """Return the tokens [n, context] (int64) of a step, or [n, context + 1] where the last alone is predicted.
+        """Return the tokens [n, n_ctx] (int64) of a step, or [n, n_ctx + 1] where the last alone is predicted.
 
         A batch depends on seed, step and n alone, never on earlier calls: a resumed run sees what an
         uninterrupted one would have seen.
@@ -45,7 +45,7 @@ class TaskDefinition:
     owner: ClassVar[str]
     module: ClassVar[str]
     Spec: ClassVar[type]
-    """A frozen dataclass that describes the distribution; it has `vocabulary` and `context`."""
+    """A frozen dataclass that describes the distribution; it has `vocab_size` and `n_ctx`."""
     Sizes: ClassVar[type]
     """A frozen dataclass that says how large the evaluation sets are."""
     evaluation_sets: ClassVar[tuple[str, ...]]
@@ -73,7 +73,7 @@ class TaskDefinition:
 
     def model_fields(self) -> dict[str, Any]:
         """Return the fields of a model's specification that the task decides."""
-        return {"vocabulary": self.spec.vocabulary, "context": self.spec.context}
+        return {"vocab_size": self.spec.vocab_size, "n_ctx": self.spec.n_ctx}
 
     def set_sizes(self) -> dict[str, int]:
         """Return how many examples each evaluation set holds."""
@@ -103,7 +103,7 @@ class TaskDefinition:
         raise NotImplementedError
 
     def read_vectors(self, folder: Path) -> Tensor | None:
-        """Return the vectors [N F] that token ids from `vocabulary` on stand for, or None if there are no such ids."""
+        """Return the vectors [N F] that token ids from `vocab_size` on stand for, or None if there are no such ids."""
         return None
 
     def set_seed(self, name: str) -> int:

@@ -13,8 +13,8 @@ import duckdb
 import pyarrow as pa
 
 from reinduce import tables
+from reinduce.config.job_specs import ArmSpec, read_spec
 from reinduce.config.layout import RUN_TABLES, SERIES_TABLES, bound_reads, run_table_files, seed_folders, series_file
-from reinduce.config.specs import ArmSpec, read_spec
 
 READABLE_TABLES = sorted({"scores", *RUN_TABLES, *SERIES_TABLES})
 """What `reads` may name."""

@@ -18,7 +18,7 @@ from reinduce.tasks.evaluation_sets import EvaluationSet
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from reinduce.config.specs import MeasureSpec
+    from reinduce.config.job_specs import MetricSettings
     from reinduce.config.task_definition import TaskDefinition
     from reinduce.model.transformer import Transformer
 
@@ -58,7 +58,7 @@ class MetricInputs:
     model: Transformer
     sets: EvaluationSets
     """All evaluation sets of the task."""
-    settings: MeasureSpec
+    settings: MetricSettings
     """How checkpoints are measured."""
     tokens: Tensor | None = None
     """Token ids of the metric's evaluation set [B T], as many examples as it uses; None for metrics of weights."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from reinduce.config.declare import metric
-from reinduce.config.specs import IndexPair, require
+from reinduce.config.job_specs import PositionRanges, require
 from reinduce.metrics.inputs import MetricInputs
 from reinduce.metrics.tolerances import NATS
 from reinduce.tasks.evaluation_sets import EvaluationSet
@@ -20,7 +20,7 @@ from reinduce.tasks.token_classes import completes_seen_bigram
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from reinduce.config.specs import MeasureSpec
+    from reinduce.config.job_specs import MetricSettings
 
 TOKEN_CLASSES = ("all", "copyable", "other")
 
@@ -39,7 +39,7 @@ def classify_set(examples: EvaluationSet) -> dict[str, Tensor]:
     return examples.derive("token classes", lambda examples: classify_tokens(examples.tokens))
 
 
-def weigh_loss(tokens_BT: Tensor, settings: MeasureSpec) -> Tensor:
+def weigh_loss(tokens_BT: Tensor, settings: MetricSettings) -> Tensor:
     """Return the weights by which the mean loss is a sum over predicted tokens [B T-1]."""
     ones = torch.ones((len(tokens_BT), tokens_BT.shape[1] - 1), dtype=torch.float64)
     return ones / ones.numel()
@@ -48,8 +48,8 @@ def weigh_loss(tokens_BT: Tensor, settings: MeasureSpec) -> Tensor:
 def weigh_score(name: str):
     """Return the function that gives the weights by which an in-context score of a token class is a sum."""
 
-    def weigh(tokens_BT: Tensor, settings: MeasureSpec) -> Tensor | None:
-        pair, member = settings.pairs[0], classify_tokens(tokens_BT)[name]
+    def weigh(tokens_BT: Tensor, settings: MetricSettings) -> Tensor | None:
+        pair, member = settings.icl_position_ranges[0], classify_tokens(tokens_BT)[name]
         late, early = (_mean_weights(member, ends) for ends in (pair.late, pair.early))
         return None if late is None or early is None else late - early
 
@@ -94,7 +94,7 @@ def icl_score(inputs: MetricInputs) -> dict[str, float | None]:
     Negative: the model predicts better the more context it has. The first pair of ranges is the one that
     claims use; the score of every pair has the pair's name as suffix.
     """
-    pairs = inputs.settings.pairs
+    pairs = inputs.settings.icl_position_ranges
     named = {pair.name: score_in_context(inputs.losses, pair) for pair in pairs}
     return {"": named[pairs[0].name]} | named
 
@@ -110,7 +110,9 @@ def icl_score(inputs: MetricInputs) -> dict[str, float | None]:
 )
 def icl_score_copyable(inputs: MetricInputs) -> float | None:
     """In-context score of tokens that complete a bigram of their document; null if there are none."""
-    return score_in_context(inputs.losses, inputs.settings.pairs[0], classify_set(inputs.sets["heldout"])["copyable"])
+    return score_in_context(
+        inputs.losses, inputs.settings.icl_position_ranges[0], classify_set(inputs.sets["heldout"])["copyable"]
+    )
 
 
 @metric(
@@ -124,7 +126,9 @@ def icl_score_copyable(inputs: MetricInputs) -> float | None:
 )
 def icl_score_other(inputs: MetricInputs) -> float | None:
     """In-context score of tokens that complete no bigram of their document."""
-    return score_in_context(inputs.losses, inputs.settings.pairs[0], classify_set(inputs.sets["heldout"])["other"])
+    return score_in_context(
+        inputs.losses, inputs.settings.icl_position_ranges[0], classify_set(inputs.sets["heldout"])["other"]
+    )
 
 
 @metric(
@@ -138,7 +142,7 @@ def icl_score_other(inputs: MetricInputs) -> float | None:
 )
 def icl_spread(inputs: MetricInputs) -> float:
     """Standard deviation over documents of their own in-context scores."""
-    pair = inputs.settings.pairs[0]
+    pair = inputs.settings.icl_position_ranges[0]
     late, early = (inputs.losses[:, low - 1 : high].double().mean(dim=1) for low, high in (pair.late, pair.early))
     return (late - early).std().item()
 
@@ -154,7 +158,7 @@ def icl_spread(inputs: MetricInputs) -> float:
 )
 def loss_derivative(inputs: MetricInputs) -> float:
     """Slope of the mean loss by the natural logarithm of the token index, by least squares over a range."""
-    return fit_log_slope(inputs.losses, *inputs.settings.derivative)
+    return fit_log_slope(inputs.losses, *inputs.settings.loss_slope_positions)
 
 
 @metric(
@@ -193,7 +197,7 @@ def repeated_sequence_gain(inputs: MetricInputs) -> float:
     return gain_on_repeats(inputs.losses, inputs.period)
 
 
-def score_in_context(losses_BT1: Tensor, pair: IndexPair, mask_BT1: Tensor | None = None) -> float | None:
+def score_in_context(losses_BT1: Tensor, pair: PositionRanges, mask_BT1: Tensor | None = None) -> float | None:
     """Return mean loss at the pair's late indices minus mean loss at its early ones, in nats a token.
 
     Args:

@@ -15,7 +15,7 @@ from reinduce.config.declare import metric
 from reinduce.metrics.tolerances import NATS, SHARES, STEPS
 
 if TYPE_CHECKING:
-    from reinduce.config.specs import MeasureSpec
+    from reinduce.config.job_specs import MetricSettings
 
 Curve = list[tuple[int, float]]
 Curves = Mapping[str, Curve]
@@ -33,7 +33,7 @@ GRID = 200
     null="0 for a run whose score does not change",
     tolerance=NATS,
 )
-def icl_gain(curves: Curves, settings: MeasureSpec) -> float:
+def icl_gain(curves: Curves, settings: MetricSettings) -> float:
     """Fall of the in-context score from the first to the last checkpoint."""
     score = curves["icl_score"]
     return score[0][1] - score[-1][1]
@@ -46,14 +46,14 @@ def icl_gain(curves: Curves, settings: MeasureSpec) -> float:
     null="null for a run whose score does not change",
     tolerance=STEPS,
 )
-def icl_midpoint(curves: Curves, settings: MeasureSpec) -> dict[str, float | None]:
+def icl_midpoint(curves: Curves, settings: MetricSettings) -> dict[str, float | None]:
     """First step at which the in-context score has gone half of its way; one for every pair of ranges."""
-    named = {pair.name: midpoint(curves[f"icl_score:{pair.name}"]) for pair in settings.pairs}
+    named = {pair.name: midpoint(curves[f"icl_score:{pair.name}"]) for pair in settings.icl_position_ranges}
     return {"": midpoint(curves["icl_score"])} | named
 
 
 @metric(level="run", unit="step", after=("prefix_matching",), null="null for a model without heads", tolerance=STEPS)
-def prefix_midpoint(curves: Curves, settings: MeasureSpec) -> float | None:
+def prefix_midpoint(curves: Curves, settings: MetricSettings) -> float | None:
     """First step at which the best head's prefix matching has gone half of its way."""
     best = curves.get("prefix_matching")
     return midpoint(best) if best else None
@@ -66,33 +66,33 @@ def prefix_midpoint(curves: Curves, settings: MeasureSpec) -> float | None:
     null="null for a run that never has an induction head",
     tolerance=STEPS,
 )
-def induction_onset_step(curves: Curves, settings: MeasureSpec) -> float | None:
+def induction_onset_step(curves: Curves, settings: MetricSettings) -> float | None:
     """First step at which the best head's prefix matching reaches the threshold of an induction head."""
     best = curves.get("prefix_matching")
     return first_crossing(best, settings.induction_threshold) if best else None
 
 
 @metric(level="run", unit="step", after=("loss",), null="null if the loss never bends downward", tolerance=STEPS)
-def loss_bump_step(curves: Curves, settings: MeasureSpec) -> float | None:
+def loss_bump_step(curves: Curves, settings: MetricSettings) -> float | None:
     """Step of the loss curve's strongest downward bend."""
     return loss_bump(curves["loss"])
 
 
 @metric(level="run", unit="nats", value_range=(0, None), after=("loss",), null="0 for a convex curve", tolerance=NATS)
-def loss_bump_size(curves: Curves, settings: MeasureSpec) -> float:
+def loss_bump_size(curves: Curves, settings: MetricSettings) -> float:
     """How far the loss stands above the greatest convex curve below it."""
     return bump_above_hull(curves["loss"])
 
 
 @metric(level="run", unit="step", after=("icl_score",), null="null without a fall of the score", tolerance=STEPS)
-def window_start(curves: Curves, settings: MeasureSpec) -> float | None:
+def window_start(curves: Curves, settings: MetricSettings) -> float | None:
     """Start of the phase-change window: the narrowest stretch of training that holds 75 % of the score's fall."""
     found = phase_change_window(curves["icl_score"])
     return found[0] if found else None
 
 
 @metric(level="run", unit="step", after=("icl_score",), null="null without a fall of the score", tolerance=STEPS)
-def window_end(curves: Curves, settings: MeasureSpec) -> float | None:
+def window_end(curves: Curves, settings: MetricSettings) -> float | None:
     """End of the phase-change window."""
     found = phase_change_window(curves["icl_score"])
     return found[1] if found else None
@@ -106,7 +106,7 @@ def window_end(curves: Curves, settings: MeasureSpec) -> float | None:
     null="0.75 for a straight fall",
     tolerance=SHARES,
 )
-def phase_change_fraction(curves: Curves, settings: MeasureSpec) -> float | None:
+def phase_change_fraction(curves: Curves, settings: MetricSettings) -> float | None:
     """Width of the phase-change window over the length of training."""
     score = curves["icl_score"]
     found = phase_change_window(score)
@@ -121,7 +121,7 @@ def phase_change_fraction(curves: Curves, settings: MeasureSpec) -> float | None
     null="1 for a straight fall; null if the window ends the run",
     tolerance=NATS,
 )
-def post_window_slope_ratio(curves: Curves, settings: MeasureSpec) -> float | None:
+def post_window_slope_ratio(curves: Curves, settings: MetricSettings) -> float | None:
     """Size of the score's slope after the phase-change window over that within it."""
     score = curves["icl_score"]
     found = phase_change_window(score)

@@ -63,7 +63,7 @@ def qk_trace(inputs: MetricInputs, layer: int) -> Tensor | None:
     model, previous_token_LH = inputs.model, inputs.values["previous_token"]
     W_Q, W_K, _, _ = head_weights(model, layer)
     queries_VD = embedding(model, layer)
-    trace_H = torch.zeros(model.spec.heads)
+    trace_H = torch.zeros(model.spec.n_heads)
     for earlier in range(layer):
         _, _, W_V, W_O = head_weights(model, earlier)
         written_VD = torch.einsum("k,kde,kec,vc->vd", previous_token_LH[earlier], W_O, W_V, embedding(model, earlier))
@@ -89,5 +89,5 @@ def unembedding(model: Transformer) -> Tensor:
 def head_weights(model: Transformer, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return a layer's query, key and value matrices [H E D] and output matrices [H D E]."""
     spec, attn = model.spec, model.blocks[layer].attn
-    W_Q, W_K, W_V = attn.W_QKV.view(3, spec.heads, spec.d_head, spec.d_model)
-    return W_Q, W_K, W_V, attn.W_O.view(spec.d_model, spec.heads, spec.d_head).transpose(0, 1)
+    W_Q, W_K, W_V = attn.W_QKV.view(3, spec.n_heads, spec.d_head, spec.d_model)
+    return W_Q, W_K, W_V, attn.W_O.view(spec.d_model, spec.n_heads, spec.d_head).transpose(0, 1)

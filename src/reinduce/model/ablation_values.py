@@ -62,6 +62,6 @@ def collect_ablation_values(model: Transformer, tokens_BT: Tensor, rows: int = 1
     Returns:
         The values of all heads on all examples.
     """
-    names = [f"blocks.{layer}.attn.z" for layer in range(model.spec.layers)]
+    names = [f"blocks.{layer}.attn.z" for layer in range(model.spec.n_layers)]
     parts = [model(part, names=names)[1] for part in tokens_BT.split(rows)]
     return AblationValues([torch.cat([part[name] for part in parts]) for name in names])

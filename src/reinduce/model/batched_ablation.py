@@ -52,7 +52,7 @@ class CleanCache:
         """
         clean = CleanCache(model.clamps(tokens_BT))
         x_BTD = model.embed(tokens_BT)
-        for layer in range(model.spec.layers):
+        for layer in range(model.spec.n_layers):
             cache = empty_cache(f"blocks.{layer}.attn.{kind}" for kind in ("q", "k", "v", "pattern"))
             mid_BTD, z_BTHE = attention_forward(model, layer, x_BTD, clean.clamps, cache)
             for name, value in cache.items():
@@ -139,7 +139,7 @@ def losses_from_mid(
     x = model.run_blocks(mid_NTD, interventions, first=layer + 1)
     B, T = tokens_BT.shape
     targets = tokens_BT.repeat(len(x) // B, 1)
-    rows = max(1, MAX_LOGITS_PER_PASS // (T * model.spec.vocabulary))
+    rows = max(1, MAX_LOGITS_PER_PASS // (T * model.spec.vocab_size))
     parts = zip(x.split(rows), targets.split(rows), strict=True)
     return torch.cat([token_losses(model.unembed(part), tokens) for part, tokens in parts]).view(-1, B, T - 1)
 

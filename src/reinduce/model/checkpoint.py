@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from reinduce.config.specs import ArmSpec, checkpoint_name, from_dict, to_json
+from reinduce.config.job_specs import ArmSpec, checkpoint_name, from_dict, to_json
 from reinduce.model.tensors import load_tensors, save_tensors
 from reinduce.model.transformer import Transformer
 
@@ -82,5 +82,5 @@ def seed_names(arm: ArmSpec, seed: int) -> dict[str, str]:
     Returns:
         Purpose → name of the stream.
     """
-    start = arm.starts_as or arm.arm
+    start = arm.init_from_arm or arm.arm
     return {"init": f"init/{start}/{seed}", "data": f"data/{arm.task}/{seed}", "evaluation": f"evaluation/{arm.task}"}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from reinduce.config.declare import find, intervention
-from reinduce.config.specs import STRICT, ModelSpec, from_dict, require
+from reinduce.config.job_specs import STRICT, ModelSpec, from_dict, require
 from reinduce.model.interventions import Intervention
 from reinduce.model.patterns import previous_token_pattern
 from reinduce.model.sites import HEAD_AXIS
@@ -50,13 +50,13 @@ class Clamp:
 
     def check(self, spec: ModelSpec) -> None:
         """Raise ValueError if the clamp does not fit a model."""
-        require(0 <= self.layer < spec.layers, f"no layer {self.layer}; layers are 0 to {spec.layers - 1}")
+        require(0 <= self.layer < spec.n_layers, f"no layer {self.layer}; layers are 0 to {spec.n_layers - 1}")
         self.check_head(self.head, spec)
 
     @staticmethod
     def check_head(head: int | None, spec: ModelSpec) -> None:
         """Raise ValueError if a model has no such head."""
-        require(head is None or 0 <= head < spec.heads, f"no head {head}; heads are 0 to {spec.heads - 1}")
+        require(head is None or 0 <= head < spec.n_heads, f"no head {head}; heads are 0 to {spec.n_heads - 1}")
 
     def state(self, spec: ModelSpec) -> Tensor | None:
         """Return a constant tensor that the model keeps for this clamp, or None.
@@ -137,7 +137,7 @@ class ForcePreviousToken(Clamp):
         """Return the pattern of a previous-token head."""
         pattern_TT = previous_token_pattern(tokens_BT.shape[1]).to(tokens_BT.device)
         # All heads: a pattern of full shape spares the model its own.
-        pattern = pattern_TT.expand(1, model.spec.heads, -1, -1) if self.head is None else pattern_TT
+        pattern = pattern_TT.expand(1, model.spec.n_heads, -1, -1) if self.head is None else pattern_TT
         return [Intervention(f"blocks.{self.layer}.attn.pattern", pattern, self.head)]
 
 
@@ -171,8 +171,8 @@ class ZeroHead(Clamp):
 
     def state(self, spec: ModelSpec) -> Tensor:
         """Return 0 for every head that is zero and 1 for the others [H 1]."""
-        chosen = [head for head in range(spec.heads) if head != self.except_head]
-        head_mask_H = torch.ones(spec.heads)
+        chosen = [head for head in range(spec.n_heads) if head != self.except_head]
+        head_mask_H = torch.ones(spec.n_heads)
         head_mask_H[chosen if self.head is None else [self.head]] = 0
         return head_mask_H[:, None]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import torch
 
-from reinduce.config.specs import ModelSpec
+from reinduce.config.job_specs import ModelSpec
 from reinduce.model.sites import HEAD_AXIS, SOLE_CONSUMER, position_axis, site_kind, site_names, site_shape
 
 if TYPE_CHECKING:
@@ -242,10 +242,10 @@ def check_interventions(
         ValueError: if anything does not fit. The message lists what exists.
     """
     known = site_names(spec)
-    n_ctx = spec.context if n_ctx is None else n_ctx
+    n_ctx = spec.n_ctx if n_ctx is None else n_ctx
     for name in [*(intervention.site for intervention in interventions), *names]:
         if name not in known:
-            raise ValueError(f"no site {name!r} in a model of {spec.layers} layers; there are: {', '.join(known)}")
+            raise ValueError(f"no site {name!r} in a model of {spec.n_layers} layers; there are: {', '.join(known)}")
     for intervention in interventions:
         _check_head(spec, intervention)
         if not range(batch)[intervention.rows]:
@@ -275,8 +275,8 @@ def _check_head(spec: ModelSpec, intervention: Intervention) -> None:
         return
     if intervention.kind not in HEAD_AXIS:
         raise ValueError(f"site {intervention.site!r} has no heads; sites with heads end in {', '.join(HEAD_AXIS)}")
-    if not 0 <= intervention.head < spec.heads:
-        raise ValueError(f"no head {intervention.head} at {intervention.site!r}; heads are 0 to {spec.heads - 1}")
+    if not 0 <= intervention.head < spec.n_heads:
+        raise ValueError(f"no head {intervention.head} at {intervention.site!r}; heads are 0 to {spec.n_heads - 1}")
 
 
 def _check_positions(intervention: Intervention, n_ctx: int) -> None:

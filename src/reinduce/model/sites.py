@@ -19,7 +19,7 @@ vocabulary. Shapes use B batch, T position, H head, D model width, E head width,
 | `logits` | B T V | logits of the next token |
 """
 
-from reinduce.config.specs import ModelSpec
+from reinduce.config.job_specs import ModelSpec
 
 HEAD_AXIS = {"q": 2, "k": 2, "v": 2, "z": 2, "head_out": 2, "scores": 1, "pattern": 1}
 """Kind of a site with heads → the axis that indexes them."""
@@ -38,7 +38,7 @@ def site_names(spec: ModelSpec) -> list[str]:
         The sites' names.
     """
     names = ["embed"]
-    for layer in range(spec.layers):
+    for layer in range(spec.n_layers):
         block = f"blocks.{layer}"
         names.append(f"{block}.resid_pre")
         if spec.has_heads:
@@ -68,10 +68,10 @@ def site_shape(spec: ModelSpec, site: str, batch: int, n_ctx: int) -> tuple[int,
     """
     kind = site_kind(site)
     if kind in ("scores", "pattern"):
-        return batch, spec.heads, n_ctx, n_ctx
+        return batch, spec.n_heads, n_ctx, n_ctx
     if kind in HEAD_AXIS:
-        return batch, n_ctx, spec.heads, spec.d_model if kind == "head_out" else spec.d_head
-    return batch, n_ctx, spec.vocabulary if kind == "logits" else spec.d_model
+        return batch, n_ctx, spec.n_heads, spec.d_model if kind == "head_out" else spec.d_head
+    return batch, n_ctx, spec.vocab_size if kind == "logits" else spec.d_model
 
 
 def position_axis(kind: str) -> int:

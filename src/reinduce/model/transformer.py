@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reinduce.config.specs import ModelSpec
+from reinduce.config.job_specs import ModelSpec
 from reinduce.model.attention import attention_scores, fused_attention
 from reinduce.model.clamps import build_clamps
 from reinduce.model.intervened_attention import intervened_attention, is_touched
@@ -45,7 +45,7 @@ class Attention(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        D, H = spec.d_model, spec.heads
+        D, H = spec.d_model, spec.n_heads
         self.spec = spec
         self.W_QKV = nn.Parameter(torch.empty(3 * D, D))
         self.W_O = nn.Parameter(torch.empty(D, D))
@@ -53,9 +53,9 @@ class Attention(nn.Module):
             # sigmoid(0): a key starts as half itself, half its predecessor.
             self.smear = nn.Parameter(torch.zeros(H))
         if spec.positions == "shortformer":
-            self.register_buffer("positions_TD", sinusoidal_positions(spec.context, D), persistent=False)
+            self.register_buffer("positions_TD", sinusoidal_positions(spec.n_ctx, D), persistent=False)
         if spec.positions == "rotary":
-            self.register_buffer("rotary_cos_sin", rotary_cos_sin(spec.context, spec.d_head), persistent=False)
+            self.register_buffer("rotary_cos_sin", rotary_cos_sin(spec.n_ctx, spec.d_head), persistent=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Sum of the heads' outputs [B T D], from the normalised residual stream."""
@@ -72,7 +72,7 @@ class Attention(nn.Module):
             values = kinds.count("v") * D
             positions = F.linear(self.positions_TD[:T], weight[: len(weight) - values])
             projected = projected + (F.pad(positions, (0, values)) if values else positions)
-        parts = projected.view(B, T, len(kinds), self.spec.heads, self.spec.d_head).unbind(dim=2)
+        parts = projected.view(B, T, len(kinds), self.spec.n_heads, self.spec.d_head).unbind(dim=2)
         return tuple(self.apply_positions(kind, part) for kind, part in zip(kinds, parts, strict=True))
 
     def project(self, kind: str, x_BTD: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class Attention(nn.Module):
 
     def head_out(self, z_BTHE: Tensor) -> Tensor:
         """Each head's own output [B T H D], from its weighted values."""
-        W_DHE = self.W_O.view(-1, self.spec.heads, self.spec.d_head)
+        W_DHE = self.W_O.view(-1, self.spec.n_heads, self.spec.d_head)
         return torch.einsum("bthe,dhe->bthd", z_BTHE, W_DHE)
 
 
@@ -126,7 +126,7 @@ class Transformer(nn.Module):
     """A decoder-only transformer; every activation has a name and takes interventions.
 
     Example:
-        >>> spec = ModelSpec(layers=2, d_model=16, heads=4, vocabulary=50, context=8)
+        >>> spec = ModelSpec(n_layers=2, d_model=16, n_heads=4, vocab_size=50, n_ctx=8)
         >>> model = Transformer(spec).init_weights(seed=0)
         >>> tokens = torch.tensor([[0, 3, 7, 3, 7]])
         >>> logits, cache = model(tokens, names=["blocks.0.attn.pattern"])
@@ -142,22 +142,22 @@ class Transformer(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.W_E = nn.Parameter(torch.empty(spec.vocabulary, spec.d_model))
-        if spec.features:
+        self.W_E = nn.Parameter(torch.empty(spec.vocab_size, spec.d_model))
+        if spec.d_features:
             # Not part of a checkpoint: the vectors lie with the task's data, and `set_features` sets them.
-            self.register_buffer("features_NF", torch.empty(0, spec.features), persistent=False)
-            self.W_F = nn.Parameter(torch.empty(spec.d_model, spec.features))
+            self.register_buffer("features_NF", torch.empty(0, spec.d_features), persistent=False)
+            self.W_F = nn.Parameter(torch.empty(spec.d_model, spec.d_features))
             self.b_F = nn.Parameter(torch.zeros(spec.d_model))
         self.built_clamps = build_clamps(spec)
         for place, clamp in enumerate(self.built_clamps):
             self.register_buffer(f"clamp_state{place}", clamp.state(spec), persistent=False)
         if spec.positions == "learned":
-            self.W_pos = nn.Parameter(torch.empty(spec.context, spec.d_model))
+            self.W_pos = nn.Parameter(torch.empty(spec.n_ctx, spec.d_model))
         # The cast gives a type checker the type of the list's modules.
-        self.blocks = cast("Sequence[Block]", nn.ModuleList(Block(spec) for _ in range(spec.layers)))
+        self.blocks = cast("Sequence[Block]", nn.ModuleList(Block(spec) for _ in range(spec.n_layers)))
         self.ln_final = nn.LayerNorm(spec.d_model) if spec.layer_norm else nn.Identity()
-        self.W_U = nn.Parameter(torch.empty(spec.vocabulary, spec.d_model))
-        self.b_U = nn.Parameter(torch.zeros(spec.vocabulary)) if spec.unembedding_bias else None
+        self.W_U = nn.Parameter(torch.empty(spec.vocab_size, spec.d_model))
+        self.b_U = nn.Parameter(torch.zeros(spec.vocab_size)) if spec.unembedding_bias else None
 
     def forward(
         self, tokens_BT: Tensor, interventions: Interventions = (), names: Collection[str] = ()
@@ -189,9 +189,9 @@ class Transformer(nn.Module):
 
     def embed(self, tokens_BT: Tensor, interventions: Interventions = (), cache: Cache = None) -> Tensor:
         """Residual stream before the first block [B T D]."""
-        V = self.spec.vocabulary
-        x = F.embedding(tokens_BT.clamp(max=V - 1) if self.spec.features else tokens_BT, self.W_E)
-        if self.spec.features:
+        V = self.spec.vocab_size
+        x = F.embedding(tokens_BT.clamp(max=V - 1) if self.spec.d_features else tokens_BT, self.W_E)
+        if self.spec.d_features:
             features = self.embed_features((tokens_BT - V).clamp(min=0))
             x = torch.where((tokens_BT < V)[..., None], x, features)
         if self.spec.positions == "learned":
@@ -209,7 +209,7 @@ class Transformer(nn.Module):
         self, x_BTD: Tensor, interventions: Interventions = (), cache: Cache = None, first: int = 0
     ) -> Tensor:
         """Residual stream after the last block [B T D], from the stream before block `first`."""
-        for layer in range(first, self.spec.layers):
+        for layer in range(first, self.spec.n_layers):
             x_BTD = self.block(layer, x_BTD, interventions, cache)
         return apply_and_capture("resid_post", x_BTD, interventions, cache)
 
@@ -266,8 +266,8 @@ class Transformer(nn.Module):
         Raises:
             ValueError: if the vectors do not have the width in the model's specification.
         """
-        if features_NF.ndim != 2 or features_NF.shape[1] != self.spec.features:
-            shape, wanted = tuple(features_NF.shape), self.spec.features
+        if features_NF.ndim != 2 or features_NF.shape[1] != self.spec.d_features:
+            shape, wanted = tuple(features_NF.shape), self.spec.d_features
             raise ValueError(f"features of shape {shape} do not fit; the model expects [N, {wanted}]")
         self.features_NF = features_NF.to(self.W_F)
         return self
@@ -286,7 +286,7 @@ class Transformer(nn.Module):
                 if name in ("W_E", "W_pos"):
                     std = 1.0 if scaled else 0.02
                 if scaled and name.endswith(("W_O", "mlp.2.weight")):
-                    std /= math.sqrt(2 * self.spec.layers)
+                    std /= math.sqrt(2 * self.spec.n_layers)
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
         return self
 
@@ -301,7 +301,7 @@ def training_losses(model: Transformer, tokens: Tensor) -> Tensor:
     Returns:
         Cross-entropy in nats: of all next tokens [B T-1], or of the answer alone [B 1].
     """
-    n_ctx = model.spec.context
+    n_ctx = model.spec.n_ctx
     logits_BTV, _ = model(tokens[:, :n_ctx])
     if tokens.shape[1] <= n_ctx:
         return token_losses(logits_BTV, tokens)

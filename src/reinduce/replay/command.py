@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from reinduce.config import yaml
-from reinduce.config.layout import GIVEN
+from reinduce.config.layout import CLI_OVERRIDES
 from reinduce.config.load import as_given, load
 from reinduce.config.resolved import RESOLVED, Resolved, settings
 from reinduce.replay import inventory
@@ -227,7 +227,7 @@ def _warn_of_faults(resolved: Resolved, cli_overrides: Mapping[str, Any]) -> Non
 
 def _resolve_configuration(results: Path | None) -> tuple[Resolved, dict[str, Any]]:
     """The configuration to run and what the command line overrode; config.yaml alone if there are no results yet."""
-    if results is None and not (load().results / GIVEN).is_file():
+    if results is None and not (load().results / CLI_OVERRIDES).is_file():
         return load(), {}
     return as_given(results)
 
@@ -251,7 +251,7 @@ def _override_seeds(seeds: str | None, into: Path, results: Path) -> dict[str, i
     """The first seed as an override of config.yaml; a replay that continues keeps its fresh seeds."""
     if seeds is None:
         return {}
-    recorded = into / results / GIVEN
+    recorded = into / results / CLI_OVERRIDES
     if seeds == "fresh" and recorded.is_file():
         return {"first_seed": json.loads(recorded.read_text())["first_seed"]}
     if seeds != "fresh" and not seeds.isdigit():

@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from reinduce import tables
+from reinduce.config.job_specs import ArmSpec, MetricSettings, read_spec
 from reinduce.config.layout import RUN_TABLES, checkpoint_steps, drawn_files, score_files, seed_folders, series_file
-from reinduce.config.specs import ArmSpec, MeasureSpec, read_spec
 
 
 def load_arms(results: str | Path, study: str, tasks: Iterable[str] | None = None) -> pd.DataFrame:
@@ -70,7 +70,7 @@ def summarise_arms(arms: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def load_metric_settings(results: str | Path, study: str, arm: str) -> MeasureSpec:
+def load_metric_settings(results: str | Path, study: str, arm: str) -> MetricSettings:
     """Load the settings with which an arm's checkpoints were scored.
 
     Args:
@@ -84,7 +84,7 @@ def load_metric_settings(results: str | Path, study: str, arm: str) -> MeasureSp
     Raises:
         FileNotFoundError: The arm has none.
     """
-    return read_spec(MeasureSpec, Path(results, study, arm, "measure.json"))
+    return read_spec(MetricSettings, Path(results, study, arm, "metrics.json"))
 
 
 def load_scores(results: str | Path, study: str, arms: pd.DataFrame) -> pd.DataFrame:
@@ -247,15 +247,15 @@ def _configured_seeds(path: Path) -> dict[str, list[int]]:
 def _describe_arm(spec: ArmSpec, seeds: list[int]) -> dict[str, Any]:
     """An arm's row of `load_arms`."""
     model = spec.model
-    label = f"{model.layers} layer{'s' if model.layers > 1 else ''}"
+    label = f"{model.n_layers} layer{'s' if model.n_layers > 1 else ''}"
     label += {"attention": "", "gru": " of a GRU", "gated_linear": " of a gated linear recurrence"}[model.mixer]
     label += ", smeared keys" if model.smeared_keys else ""
     label += ", MLP" if model.mlp_ratio else ""
     return {
         "arm": spec.arm,
         "task": spec.task_name,
-        "layers": model.layers,
-        "heads": model.heads if model.has_heads else 0,
+        "layers": model.n_layers,
+        "heads": model.n_heads if model.has_heads else 0,
         "smeared": model.smeared_keys,
         "mlp": model.mlp_ratio > 0,
         "label": label,

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from reinduce.config.declare import Metric
-from reinduce.config.specs import MeasureSpec
+from reinduce.config.job_specs import MetricSettings
 from reinduce.metrics.inputs import EvaluationSets, MetricInputs
 from reinduce.model.transformer import Transformer
 from reinduce.score.passes import Pass, plan_passes, run_pass
@@ -19,7 +19,7 @@ class CheckpointScorer:
         self,
         metrics: Mapping[str, Metric],
         sets: EvaluationSets,
-        settings: MeasureSpec,
+        settings: MetricSettings,
         losses_on: Iterable[str] = (),
     ):
         """Args:
@@ -84,7 +84,7 @@ def _evaluate(metric: Metric, label: str, inputs: MetricInputs, n: int) -> tuple
     if metric.level == "model":
         value = metric.compute(inputs)
         return value, [facts | {"metric": name} | row for name, row in _name_values(label, value, n)]
-    layers = [metric.compute(inputs, layer) for layer in range(inputs.model.spec.layers)]
+    layers = [metric.compute(inputs, layer) for layer in range(inputs.model.spec.n_layers)]
     rows = []
     for layer, found in enumerate(layers):
         for name, value in _suffixed(label, found):
@@ -92,7 +92,7 @@ def _evaluate(metric: Metric, label: str, inputs: MetricInputs, n: int) -> tuple
             if metric.level == "layer":
                 rows.append(facts | where | {"value": value})
                 continue
-            heads = [None] * inputs.model.spec.heads if value is None else value.tolist()
+            heads = [None] * inputs.model.spec.n_heads if value is None else value.tolist()
             rows += (facts | where | {"head": head, "value": number} for head, number in enumerate(heads))
     return layers, rows
 

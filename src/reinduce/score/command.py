@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reinduce.config.arm_contents import metrics_of_arm, modules_of_arm
 from reinduce.config.declare import Metric
-from reinduce.config.specs import ArmSpec, MeasureSpec, checkpoint_name, read_spec
+from reinduce.config.job_specs import ArmSpec, MetricSettings, checkpoint_name, read_spec
 from reinduce.config.task_definition import read_task
 from reinduce.metrics.inputs import EvaluationSets
 from reinduce.metrics.losses import classify_set, loss_by_position
@@ -28,7 +28,7 @@ LOSS_TABLES = ("index_losses", "token_losses")
 
 
 def add_score_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("measure", type=Path, help="how to measure (measure.json)")
+    parser.add_argument("metrics", type=Path, help="metrics and how they are computed (metrics.json)")
     parser.add_argument("--train", type=Path, required=True, help="the arm's resolved specification (train.json)")
     parser.add_argument("--seed", type=int, required=True, help="which replicate, from 0 on")
     parser.add_argument("--data", type=Path, required=True, help="the task's data folder")
@@ -43,7 +43,7 @@ def run_score(*jobs: argparse.Namespace) -> list[StageOutputs]:
 
 def score_run(args: argparse.Namespace) -> StageOutputs:
     """Measure one run's checkpoints and write its tables."""
-    arm, settings = read_spec(ArmSpec, args.train), read_spec(MeasureSpec, args.measure)
+    arm, settings = read_spec(ArmSpec, args.train), read_spec(MetricSettings, args.metrics)
     task = read_task(args.data / "task.json")
     sets = EvaluationSets(args.data, task)
     metrics, vectors = metrics_of_arm(arm, task, settings), task.read_vectors(args.data)
@@ -77,7 +77,7 @@ def score_run(args: argparse.Namespace) -> StageOutputs:
     return StageOutputs(
         manifest=args.out / "manifest.json",
         inputs=[
-            args.measure,
+            args.metrics,
             args.train,
             args.data / "task.json",
             *sorted(args.data.glob("*.parquet")),
@@ -101,7 +101,7 @@ def extend_curves(curves: dict[str, Curve], step: int, rows: Iterable[Mapping[st
 
 
 def measure_run(
-    metrics: Mapping[str, Metric], curves: Mapping[str, Curve], settings: MeasureSpec
+    metrics: Mapping[str, Metric], curves: Mapping[str, Curve], settings: MetricSettings
 ) -> Iterator[dict[str, Any]]:
     """Yield rows of the metrics of a whole run, without the run's keys."""
     for metric in metrics.values():

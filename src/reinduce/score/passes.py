@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reinduce.config.declare import Metric
-from reinduce.config.specs import ModelSpec
+from reinduce.config.job_specs import ModelSpec
 from reinduce.model.interventions import Intervention, apply_and_capture, empty_cache
 from reinduce.model.sites import site_names
 from reinduce.model.transformer import Transformer, token_losses
@@ -55,7 +55,7 @@ def run_pass(model: Transformer, tokens_BT: Tensor, needed: Mapping[str, int | N
         tokens_BT: the set's token ids; with one token more than the model reads, that one alone is predicted.
         needed: site → how many examples, as `plan_passes` gives it.
     """
-    context = model.spec.context
+    context = model.spec.n_ctx
     rows = max(1, TOKENS // min(tokens_BT.shape[1], context))
     losses: list[Tensor] = []
     parts: dict[str, list[Tensor]] = {}
@@ -106,7 +106,7 @@ def _run_blocks(
     model: Transformer, tokens_BT: Tensor, interventions: list[Intervention], cache: dict[str, Tensor], outputs: bool
 ) -> Tensor | None:
     """Run the blocks one by one; without outputs nothing above the last layer's attention is computed."""
-    last = model.spec.layers - 1
+    last = model.spec.n_layers - 1
     x_BTD = model.embed(tokens_BT, interventions, cache)
     if outputs or any(".attn." not in name for name in cache):
         return apply_and_capture(
@@ -138,7 +138,7 @@ def names_of(spec: ModelSpec, sites: Iterable[str]) -> list[str]:
 def _attention_names(spec: ModelSpec, interventions: Iterable[Intervention]) -> list[str]:
     formed = {each.site for each in interventions if each.kind in ("pattern", "scores")}
     names = []
-    for layer in range(spec.layers):
+    for layer in range(spec.n_layers):
         name = f"blocks.{layer}.attn"
         kinds = ("pattern",) if formed & {f"{name}.pattern", f"{name}.scores"} else WITHOUT_PATTERN
         names += [f"{name}.{kind}" for kind in kinds]

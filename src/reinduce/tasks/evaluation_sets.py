@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from reinduce.config.specs import require
+from reinduce.config.job_specs import require
 from reinduce.trace.files import atomic_write
 
 if TYPE_CHECKING:

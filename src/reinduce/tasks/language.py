@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from reinduce.config.specs import STRICT, require
+from reinduce.config.job_specs import STRICT, require
 from reinduce.config.task_definition import TaskDefinition
 from reinduce.tasks.evaluation_sets import write_set
 
@@ -61,7 +61,7 @@ class LanguageTask(TaskDefinition):
     def check(self) -> None:
         """Raise ValueError if a task's sequences cannot hold the repeats."""
         length, repeats = self.sizes.repeat_length, self.sizes.repeats
-        context, vocabulary = self.spec.context, self.spec.vocabulary
+        context, vocabulary = self.spec.n_ctx, self.spec.vocab_size
         require(
             length * repeats + 1 <= context,
             f"evaluation: a start token and {repeats} repeats of {length} tokens make {length * repeats + 1}, "
@@ -94,7 +94,7 @@ class LanguageTask(TaskDefinition):
         random = random_tokens(pool, sizes.random_examples, sizes.repeat_length, self.set_seed("random"))
         # Any token but the first, which nothing predicts.
         generator = torch.Generator().manual_seed(self.set_seed("loss_index"))
-        loss_index = torch.randint(1, self.spec.context, (len(heldout_BT),), generator=generator)
+        loss_index = torch.randint(1, self.spec.n_ctx, (len(heldout_BT),), generator=generator)
         write_set(folder, "heldout", heldout_BT, {"loss_index": loss_index})
         write_set(folder, "repeated", prepend_start(repeated.repeat(1, sizes.repeats)))
         write_set(folder, "random", prepend_start(random))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from reinduce.config.declare import task
-from reinduce.config.specs import STRICT, require, stream_seed
+from reinduce.config.job_specs import STRICT, require, stream_seed
 from reinduce.tasks.language import LanguageTask
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ class PhrasesSpec:
 
     __pydantic_config__ = STRICT
 
-    vocabulary: int
+    vocab_size: int
     """Token ids, the start token (0) included."""
-    context: int
+    n_ctx: int
     """Tokens in a document, the start token included."""
     phrases: int = 6
     """Private phrases of a document."""
@@ -44,12 +44,12 @@ class PhrasesSpec:
     """Successors of each token in the table, equally likely."""
 
     def __post_init__(self) -> None:
-        require(self.context > 1, f"context must be 2 or more, not {self.context}")
+        require(self.n_ctx > 1, f"n_ctx must be 2 or more, not {self.n_ctx}")
         require(self.phrases > 0, f"phrases must be positive, not {self.phrases}")
         require(0 <= self.phrase_share <= 1, f"phrase_share must lie between 0 and 1, not {self.phrase_share}")
         require(
-            0 < self.successors < self.vocabulary,
-            f"successors must lie between 1 and vocabulary - 1, not {self.successors}",
+            0 < self.successors < self.vocab_size,
+            f"successors must lie between 1 and vocab_size - 1, not {self.successors}",
         )
         for name in ("phrase_length", "run_length"):
             low, high = getattr(self, name)
@@ -57,15 +57,15 @@ class PhrasesSpec:
 
 
 def successor_table(spec: PhrasesSpec) -> Tensor:
-    """The shared bigram table [vocabulary, successors]: distinct successors, never the start token."""
-    generator = torch.Generator().manual_seed(stream_seed("phrases", "table", spec.vocabulary, spec.successors))
-    order = torch.rand(spec.vocabulary, spec.vocabulary - 1, generator=generator).argsort(dim=1)
+    """The shared bigram table [vocab_size, successors]: distinct successors, never the start token."""
+    generator = torch.Generator().manual_seed(stream_seed("phrases", "table", spec.vocab_size, spec.successors))
+    order = torch.rand(spec.vocab_size, spec.vocab_size - 1, generator=generator).argsort(dim=1)
     return order[:, : spec.successors] + 1
 
 
 @dataclass(frozen=True)
 class Documents:
-    """Documents and where each of their tokens comes from [n, context] each."""
+    """Documents and where each of their tokens comes from [n, n_ctx] each."""
 
     tokens: Tensor
     """Token ids, int64."""
@@ -76,9 +76,9 @@ class Documents:
 
 
 def documents(spec: PhrasesSpec, table: Tensor, n: int, seed: int) -> Tensor:
-    """`n` documents [n, context] of int64 token ids; the seed decides them entirely.
+    """`n` documents [n, n_ctx] of int64 token ids; the seed decides them entirely.
 
-    `table`: a bigram table [vocabulary, successors], or one for each document [n, vocabulary, successors].
+    `table`: a bigram table [vocab_size, successors], or one for each document [n, vocab_size, successors].
     """
     return annotated(spec, table, n, seed).tokens
 
@@ -90,17 +90,17 @@ def annotated(spec: PhrasesSpec, table: Tensor, n: int, seed: int) -> Documents:
     def integers(low: int, high: int, *shape: int) -> Tensor:
         return torch.randint(low, high + 1, shape, generator=generator)
 
-    T = spec.context - 1
+    T = spec.n_ctx - 1
     longest = max(spec.phrase_length[1], spec.run_length[1])
     segments = -(-T // min(spec.phrase_length[0], spec.run_length[0]))
 
-    private = integers(1, spec.vocabulary - 1, n, spec.phrases, longest)
+    private = integers(1, spec.vocab_size - 1, n, spec.phrases, longest)
     private_length = integers(*spec.phrase_length, n, spec.phrases)
     which = integers(0, spec.phrases - 1, n, segments)
     is_phrase = torch.rand(n, segments, generator=generator) < spec.phrase_share
     length = torch.where(is_phrase, private_length.gather(1, which), integers(*spec.run_length, n, segments))
 
-    run = [integers(1, spec.vocabulary - 1, n, segments)]
+    run = [integers(1, spec.vocab_size - 1, n, segments)]
     choice = integers(0, spec.successors - 1, n, segments, longest)
     own = (torch.arange(n)[:, None],) if table.ndim == 3 else ()
     for i in range(1, longest):
@@ -130,7 +130,7 @@ class PhraseStream:
         self.first = stream_seed("data", "phrases", seed)
 
     def batch(self, step: int, n: int) -> Tensor:
-        """Return the documents [n, context] (int64) of a step."""
+        """Return the documents [n, n_ctx] (int64) of a step."""
         # torch's CPU generator keeps 32 bits of its seed. Counting up from the replicate's
         # own number gives every step another seed; hashing the step would now and then
         # give two steps the same one, and with it the same documents.
@@ -148,7 +148,7 @@ class RepeatedPhrases(LanguageTask):
         """Write the evaluation sets. Random tokens may be any but the start token: all are equally common."""
         n = self.sizes.heldout_examples
         heldout_BT = documents(self.spec, successor_table(self.spec), n, self.set_seed("heldout"))
-        self.write_language_sets(folder, heldout_BT, torch.arange(1, self.spec.vocabulary))
+        self.write_language_sets(folder, heldout_BT, torch.arange(1, self.spec.vocab_size))
         return {}
 
     def training_stream(self, folder: Path, seed: int) -> PhraseStream:

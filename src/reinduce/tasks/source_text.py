@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from reinduce.config.declare import task
-from reinduce.config.specs import STRICT, require, stream_seed
+from reinduce.config.job_specs import STRICT, require, stream_seed
 from reinduce.tasks.language import LanguageTask, prepend_start
 from reinduce.tasks.text_sources import digest, find_sources, split, write_sources
 from reinduce.tasks.tokenizer import encode, learn_tokenizer
@@ -37,9 +37,9 @@ class SourceTextSpec:
 
     __pydantic_config__ = STRICT
 
-    context: int
+    n_ctx: int
     """Tokens in a sequence, the start token included."""
-    vocabulary: int = 512
+    vocab_size: int = 512
     """Token ids: the start token (0), the 256 bytes, and merges of them learned from the text."""
     source: str = "packages"
     """packages (Python files of installed packages), folder (of text files), or parquet (a column of texts)."""
@@ -59,10 +59,10 @@ class SourceTextSpec:
     """Share of the ids, at either end of the ranking by frequency, kept out of random-token sequences."""
 
     def __post_init__(self) -> None:
-        require(self.context > 1, f"context must be 2 or more, not {self.context}")
+        require(self.n_ctx > 1, f"n_ctx must be 2 or more, not {self.n_ctx}")
         require(
-            self.vocabulary >= 257,
-            f"vocabulary must be 257 or more (the start token and 256 bytes), not {self.vocabulary}",
+            self.vocab_size >= 257,
+            f"vocab_size must be 257 or more (the start token and 256 bytes), not {self.vocab_size}",
         )
         require(self.source in TEXT_SOURCES, f"source must be one of {', '.join(TEXT_SOURCES)}, not {self.source!r}")
         if self.source == "packages":
@@ -83,7 +83,7 @@ class SourceTextSpec:
     @property
     def dtype(self) -> torch.dtype:
         """The type of token ids on disk: the smallest that holds the vocabulary."""
-        return torch.uint16 if self.vocabulary <= 1 << 16 else torch.int32
+        return torch.uint16 if self.vocab_size <= 1 << 16 else torch.int32
 
 
 def training_tokens(spec: SourceTextSpec, data_dir: str | Path) -> Tensor:
@@ -99,20 +99,20 @@ def training_tokens(spec: SourceTextSpec, data_dir: str | Path) -> Tensor:
 
 
 def windows(spec: SourceTextSpec, tokens: Tensor) -> Tensor:
-    """Tokens [tokens] cut into consecutive windows [windows, context - 1]; a rest too short for one is left out."""
-    width = spec.context - 1
+    """Tokens [tokens] cut into consecutive windows [windows, n_ctx - 1]; a rest too short for one is left out."""
+    width = spec.n_ctx - 1
     return tokens[: len(tokens) // width * width].view(-1, width)
 
 
 def heldout_windows(spec: SourceTextSpec, tokens: Tensor, examples: int) -> Tensor:
-    """Windows [examples, context] that do not overlap, spread evenly over the held-out tokens.
+    """Windows [examples, n_ctx] that do not overlap, spread evenly over the held-out tokens.
 
     Raises ValueError if there are fewer.
     """
     cut = windows(spec, tokens)
     require(
         examples <= len(cut),
-        f"too little text: the held-out part has {len(cut)} windows of {spec.context - 1} tokens, "
+        f"too little text: the held-out part has {len(cut)} windows of {spec.n_ctx - 1} tokens, "
         f"evaluation.heldout_examples wants {examples}; give more text, raise heldout_share or lower heldout_examples",
     )
     return prepend_start(cut[torch.arange(examples) * len(cut) // examples])
@@ -124,9 +124,9 @@ def common_tokens(spec: SourceTextSpec, tokens: Tensor) -> Tensor:
     Most byte-level vocabularies hold ids that no text uses: ranking only those that occur
     keeps them from using up the share of the least common.
     """
-    counts = torch.zeros(spec.vocabulary, dtype=torch.int64)
+    counts = torch.zeros(spec.vocab_size, dtype=torch.int64)
     for part in tokens.split(COUNT_AT_ONCE):
-        counts += torch.bincount(part.to(torch.int64), minlength=spec.vocabulary)
+        counts += torch.bincount(part.to(torch.int64), minlength=spec.vocab_size)
     ranked = counts.argsort(stable=True)[int((counts == 0).sum()) :]
     left_out = round(spec.excluded_share * len(ranked))
     return ranked[left_out : len(ranked) - left_out].sort().values
@@ -144,7 +144,7 @@ class WindowStream:
         self.orders: dict[int, Tensor] = {}
 
     def batch(self, step: int, n: int) -> Tensor:
-        """The tokens [n, context] (int64) of a step, all steps being of n sequences.
+        """The tokens [n, n_ctx] (int64) of a step, all steps being of n sequences.
 
         Raises ValueError if the training text has fewer than n windows.
         """
@@ -152,7 +152,7 @@ class WindowStream:
         require(
             n <= total,
             f"{self.data_dir}: the training text has {total} windows, fewer than a batch of {n}; "
-            "give more text, or lower batch or context",
+            "give more text, or lower batch_size or n_ctx",
         )
         first = step * n
         epoch, place = divmod(first, total)
@@ -201,7 +201,7 @@ class SourceText(LanguageTask):
         spec, sources = self.spec, find_sources(self.spec)
         parts = split(sources, spec.heldout_share)
         log.info("source_text: %d texts, %.1f MB", len(sources), sum(source.size for source in sources) / 1e6)
-        tokenizer = learn_tokenizer(parts["train"], spec.vocabulary, spec.tokenizer_bytes)
+        tokenizer = learn_tokenizer(parts["train"], spec.vocab_size, spec.tokenizer_bytes)
 
         typecode = {torch.uint16: "H", torch.int32: "i"}[spec.dtype]
         heldout = array(typecode)

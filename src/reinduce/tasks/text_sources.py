@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reinduce.config.specs import require, stream_seed
+from reinduce.config.job_specs import require, stream_seed
 from reinduce.trace.files import atomic_write
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import logging
 from array import array
 from collections.abc import Iterator
 
-from reinduce.config.specs import require
+from reinduce.config.job_specs import require
 from reinduce.tasks.text_sources import Source
 
 log = logging.getLogger(__name__)

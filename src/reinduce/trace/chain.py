@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reinduce.config.layout import GIVEN
+from reinduce.config.layout import CLI_OVERRIDES
 from reinduce.trace import sources
 from reinduce.trace.files import sha256
 
@@ -82,7 +82,7 @@ class Chain:
         """
         self.strict = strict
         self.results, self.root, self.settings = results, root, settings
-        recorded = root / results / GIVEN
+        recorded = root / results / CLI_OVERRIDES
         if cli_overrides is None:
             cli_overrides = json.loads(recorded.read_text()) if recorded.is_file() else {}
         self.options = format_config_options(cli_overrides)

@@ -6,7 +6,7 @@ Shape suffixes: B batch, T position.
 import torch
 from torch import Tensor
 
-from reinduce.config.specs import TrainSpec, require
+from reinduce.config.job_specs import TrainSpec, require
 from reinduce.model.transformer import Transformer
 from reinduce.tasks.token_classes import completes_seen_bigram
 from reinduce.train.compiled import LossFunction
@@ -21,8 +21,8 @@ def check_divisible(spec: TrainSpec, processes: int) -> None:
         ValueError: if the number of parts is not a multiple of the number of processes.
     """
     require(
-        spec.parts % processes == 0,
-        f"{processes} processes cannot share a batch of parts: {spec.parts}; set the arm's train.parts to a multiple",
+        spec.grad_accum_steps % processes == 0,
+        f"{processes} processes cannot share a batch of parts: {spec.grad_accum_steps}; set the arm's train.grad_accum_steps to a multiple",
     )
 
 
@@ -49,7 +49,7 @@ class GradientAccumulator:
         check_divisible(spec, group.size)
         self.spec, self.model, self.optimizer = spec, model, optimizer
         self.loss_function, self.group = loss_function, group
-        self.own_parts = spec.parts // group.size
+        self.own_parts = spec.grad_accum_steps // group.size
         # The loss and the stop request are reduced together with the gradient.
         device = optimizer.state["weights"].device
         depth = self.own_parts.bit_length()
@@ -68,15 +68,15 @@ class GradientAccumulator:
             The gradient [size], valid until the next call; the mean loss in nats; and whether any process
             requests a stop.
         """
-        counted = None if self.spec.omit == "none" else ~completes_seen_bigram(tokens_BT)[:, 1:]
-        sequences = len(tokens_BT) // self.spec.parts
+        counted = None if self.spec.loss_mask == "none" else ~completes_seen_bigram(tokens_BT)[:, 1:]
+        sequences = len(tokens_BT) // self.spec.grad_accum_steps
 
         def write_part(number: int, out: Tensor) -> Tensor:
             rows = slice(number * sequences, (number + 1) * sequences)
             with torch.autocast(**self.autocast):
                 losses = self.loss_function(self.model, tokens_BT[rows])
             kept = losses if counted is None else losses[counted[rows]]
-            loss = kept.sum() / (losses.numel() * self.spec.parts if counted is None else counted.sum())
+            loss = kept.sum() / (losses.numel() * self.spec.grad_accum_steps if counted is None else counted.sum())
             out[-2] = loss.detach()
             self.optimizer.write_gradient(loss, out)
             return out

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from reinduce.config.arm_contents import modules_of_arm
-from reinduce.config.specs import ArmSpec, digest, read_spec, require
+from reinduce.config.job_specs import ArmSpec, digest, read_spec, require
 from reinduce.config.task_definition import read_task
 from reinduce.model.checkpoint import checkpoint_path, seed_names
 from reinduce.model.transformer import Transformer
@@ -170,7 +170,7 @@ def train_seed(
 
 def tokens_per_step(arm: ArmSpec) -> int:
     """Return the number of tokens whose losses make up a training step."""
-    return arm.train.batch * (arm.model.context - 1)
+    return arm.train.batch_size * (arm.model.n_ctx - 1)
 
 
 def log_rows(arm: ArmSpec, keys: dict, history: dict[str, torch.Tensor]) -> Iterable[dict]:

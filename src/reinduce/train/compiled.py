@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from reinduce.config.specs import ArmSpec
+from reinduce.config.job_specs import ArmSpec
 from reinduce.model.attention import MAX_ELEMENTWISE_TOKENS
 from reinduce.model.transformer import Transformer, training_losses
 
@@ -35,7 +35,7 @@ def choose_losses(arm: ArmSpec, steps: int) -> LossFunction:
     Returns:
         The compiled form if the arm asks for it or the training is long enough, else `training_losses`.
     """
-    pays = arm.model.context <= MAX_ELEMENTWISE_TOKENS and steps >= MIN_STEPS_TO_COMPILE
+    pays = arm.model.n_ctx <= MAX_ELEMENTWISE_TOKENS and steps >= MIN_STEPS_TO_COMPILE
     compile_it = pays if arm.train.compile is None else arm.train.compile
     return compiled_losses() if compile_it else training_losses
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from reinduce.config.specs import ArmSpec, digest, stream_seed
+from reinduce.config.job_specs import ArmSpec, digest, stream_seed
 from reinduce.model.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, save_checkpoint
 from reinduce.model.interventions import check_interventions
 from reinduce.model.transformer import Transformer, training_losses
@@ -59,13 +59,13 @@ def train(
             cannot share a batch.
     """
     spec, saved = arm.train, Path(folder) / "resume"
-    model = Transformer(arm.model).init_weights(stream_seed("init", arm.starts_as or arm.arm, seed)).to(device)
+    model = Transformer(arm.model).init_weights(stream_seed("init", arm.init_from_arm or arm.arm, seed)).to(device)
     if arm.graft is not None:
         graft_layers(model, arm.graft.layer, load_checkpoint(source_checkpoint).model)
     if features is not None:
         model.set_features(features)
     # Clamps that contradict each other stop a training before it begins.
-    first = batch(0, 1).to(device)[:, : arm.model.context]
+    first = batch(0, 1).to(device)[:, : arm.model.n_ctx]
     check_interventions(arm.model, model.clamps(first), (), *first.shape)
     optimizer = AdamW(spec, model)
     history = {name: torch.zeros(spec.steps, device=device) for name in ("loss", "gradient_norm")}
@@ -79,7 +79,7 @@ def train(
 
     for step in range(start, spec.steps + 1):
         if group.rank == 0 and step in kept:
-            tokens = step * spec.batch * (arm.model.context - 1)
+            tokens = step * spec.batch_size * (arm.model.n_ctx - 1)
             save_checkpoint(checkpoint_path(saved, step), Checkpoint(model, arm, seed, step, tokens))
         if step % spec.save_every == 0 or step == spec.steps:
             check_finite(history, step, progress.name)
@@ -87,7 +87,7 @@ def train(
                 save_state(saved, fingerprint, step, optimizer, history)
         if step == spec.steps:
             break
-        gradient, loss, stopping = accumulator.accumulate(batch(step, spec.batch).to(device), bool(stop))
+        gradient, loss, stopping = accumulator.accumulate(batch(step, spec.batch_size).to(device), bool(stop))
         if stopping:
             # All processes stop at the same step, though one alone may have received the signal.
             if group.rank == 0:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from reinduce.config.specs import TrainSpec
+from reinduce.config.job_specs import TrainSpec
 from reinduce.model.transformer import Transformer
 
 
@@ -83,8 +83,8 @@ class AdamW:
             The gradient's norm before clipping, a scalar.
         """
         norm = gradient.norm()
-        if self.spec.clip:
-            gradient *= (self.spec.clip / (norm + 1e-6)).clamp(max=1)
+        if self.spec.grad_clip_norm:
+            gradient *= (self.spec.grad_clip_norm / (norm + 1e-6)).clamp(max=1)
         groups = ((0, self.matrices, self.spec.weight_decay), (self.matrices, len(gradient), 0.0))
         for steps, (start, end, decay) in zip(self.state["steps"], groups, strict=True):
             weights, first, second = (self.state[name][start:end] for name in ("weights", "first", "second"))

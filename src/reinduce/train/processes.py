@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from reinduce.config.specs import require
+from reinduce.config.job_specs import require
 
 RENDEZVOUS_TIMEOUT = datetime.timedelta(minutes=5)
 """Longest time that launchers on several machines wait for each other."""

@@ -20,7 +20,7 @@ import torch
 from reinduce.studies.review2026.tasks.bigram_mixture import successor_tables
 
 from reinduce.config.declare import metric
-from reinduce.config.specs import require
+from reinduce.config.job_specs import require
 from reinduce.metrics.inputs import ROWS, EvaluationSets, MetricInputs
 from reinduce.metrics.tolerances import NATS, SHARES
 from reinduce.tasks.evaluation_sets import EvaluationSet
@@ -49,7 +49,7 @@ def context_swap(inputs: MetricInputs) -> dict[str, tuple[float, int]]:
     Suffix `class:donor`. Classes: `copied`, continuations of a phrase whose bigram stands in the swapped
     part and not in the local one; `inferred`, continuations of a run whose bigram has not been seen at all.
     """
-    contexts, (low, high) = read_contexts(inputs.sets), inputs.settings.pairs[0].late
+    contexts, (low, high) = read_contexts(inputs.sets), inputs.settings.icl_position_ranges[0].late
     cut, tokens_BT, found = low - LOCAL, inputs.tokens, {}
     classes = {name: mask[:, low - 1 : high] for name, mask in classify_tokens(tokens_BT, contexts, cut).items()}
     for donor, other_BT in contexts.donors.items():
@@ -74,7 +74,7 @@ def topic_log_odds(inputs: MetricInputs) -> dict[str, tuple[float, int]]:
     At inferred tokens whose predecessor is new to the document: otherwise a model that copies seems to
     know the table. Suffix `early` or `late`: the ranges of token indices that the in-context score compares.
     """
-    pair, contexts = inputs.settings.pairs[0], read_contexts(inputs.sets)
+    pair, contexts = inputs.settings.icl_position_ranges[0], read_contexts(inputs.sets)
     found = compare_topics(inputs.model, inputs.tokens, contexts, (pair.early, pair.late), pair.late[0] - LOCAL)
     return dict(zip(("early", "late"), found, strict=True))
 

@@ -14,7 +14,7 @@ from reinduce.studies.singh2024.answers import score_answers
 from reinduce.studies.singh2024.tasks.fewshot_classification import LABELS, QUERY, right_label
 
 from reinduce.config.declare import ablation, intervention
-from reinduce.config.specs import ModelSpec, require
+from reinduce.config.job_specs import ModelSpec, require
 from reinduce.metrics.head_selection import Head, heads_above_threshold, heads_name
 from reinduce.model.clamps import Clamp
 from reinduce.model.interventions import Intervention
@@ -45,7 +45,7 @@ class FewshotClamp(Clamp):
         """Raise ValueError if the clamp does not fit a model."""
         name = self.type.rpartition(".")[2]
         require(
-            spec.features > 0 and spec.context == 5,
+            spec.d_features > 0 and spec.n_ctx == 5,
             f"{name} is for models that read five tokens, exemplars and labels in turn",
         )
         super().check(spec)
@@ -95,10 +95,10 @@ class ForceMatch(FewshotClamp):
         self, model: Transformer, tokens_BT: Tensor, before: Sequence[Intervention], state: Tensor | None
     ) -> list[Intervention]:
         """Return the query's row of the pattern."""
-        right_B1 = right_label(tokens_BT, model.spec.vocabulary, model.spec.exemplars)[:, None]
+        right_B1 = right_label(tokens_BT, model.spec.vocab_size, model.spec.vectors_per_class)[:, None]
         row_BT = torch.zeros(tokens_BT.shape, device=tokens_BT.device)
         row_BT = row_BT.scatter(1, right_B1, self.strength).scatter(1, sum(LABELS) - right_B1, 1 - self.strength)
-        heads = range(model.spec.heads) if self.head is None else (self.head,)
+        heads = range(model.spec.n_heads) if self.head is None else (self.head,)
         name = f"blocks.{self.layer}.attn.pattern"
         return [Intervention(name, row_BT[:, None], head, positions=[QUERY]) for head in heads]
 
@@ -125,7 +125,7 @@ class ForceCopy(FewshotClamp):
         for layer in range(self.layer + 1):
             x_BTD = model.block(layer, x_BTD, before, cache)
         scores_B2 = cache[name][:, self.head, QUERY, list(LABELS)]
-        logits_BV = torch.full((len(tokens_BT), model.spec.vocabulary), NEVER, device=tokens_BT.device)
+        logits_BV = torch.full((len(tokens_BT), model.spec.vocab_size), NEVER, device=tokens_BT.device)
         logits_BV = logits_BV.scatter(1, tokens_BT[:, list(LABELS)], scores_B2)
         return [Intervention("logits", logits_BV[:, None].expand(-1, tokens_BT.shape[1], -1))]
 
@@ -149,7 +149,7 @@ def silence_heads(inputs: AblationInputs) -> Iterator[dict]:
     Metrics are those of `score_answers`. Between the first and the last checkpoint, layers alone are ablated.
     """
     model, scores = inputs.model, inputs.scores
-    last, heads = model.spec.layers - 1, range(model.spec.heads)
+    last, heads = model.spec.n_layers - 1, range(model.spec.n_heads)
     below = last - 1
     query = Query(model, inputs.tokens)
     every_H, each_HH = torch.ones(len(heads)), torch.eye(len(heads))
@@ -218,7 +218,7 @@ class Query:
 
     def __init__(self, model: Transformer, tokens_B6: Tensor):
         self.model, self.tokens_B6 = model, tokens_B6
-        self.last = f"blocks.{model.spec.layers - 1}"
+        self.last = f"blocks.{model.spec.n_layers - 1}"
         names = [f"{self.last}.attn.{site}" for site in ("pattern", "v")]
         _, self.clean = model(tokens_B6[:, : QUERY + 1], names=names)
         """Patterns and values of the last layer in the clean pass."""
@@ -228,7 +228,7 @@ class Query:
         names = f"{self.last}.resid_pre", f"{self.last}.attn.z"
         _, cache = self.model(self.tokens_B6[:, : QUERY + 1], edits, names=names)
         stream_BD, z_BHE = (cache[name][:, QUERY] for name in names)
-        layer = self.model.spec.layers - 1
+        layer = self.model.spec.n_layers - 1
         added_BHD = self.model.blocks[layer].attn.head_out(z_BHE[:, None])[:, 0]
         stream_KBD = stream_BD + torch.einsum("kh,bhd->kbd", chosen_KH, added_BHD)
         logits_KBV = self.model.unembed(self.model.after_attention(layer, stream_KBD))

@@ -22,7 +22,7 @@ from reinduce.metrics.training import Curve, first_crossing
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from reinduce.config.specs import MeasureSpec
+    from reinduce.config.job_specs import MetricSettings
     from reinduce.model.transformer import Transformer
 
 LEARNED = 0.4 * math.log(2)
@@ -129,14 +129,14 @@ def loss_with_forced_match(inputs: MetricInputs) -> float:
     trained with a perfect match.
     """
     model, read_BT = inputs.model, inputs.tokens[:, : QUERY + 1]
-    matched = ForceMatch(layer=model.spec.layers - 1).interventions(model, read_BT, [], None)
+    matched = ForceMatch(layer=model.spec.n_layers - 1).interventions(model, read_BT, [], None)
     logits_BTV, _ = model(read_BT, matched)
     return torch.nn.functional.cross_entropy(logits_BTV[:, -1].double(), inputs.tokens[:, -1]).item()
 
 
 def _composition(inputs: MetricInputs, layer: int, kind: str) -> dict[str, Tensor]:
     """Return for every head of the layer below the composition with each head of the last layer [H]; else nothing."""
-    if layer != inputs.model.spec.layers - 1:
+    if layer != inputs.model.spec.n_layers - 1:
         return {}
     composed_HH = compose_heads(inputs.model, kind)
     return {f"{layer - 1}.{lower}": composed_HH[:, lower] for lower in range(composed_HH.shape[1])}
@@ -177,13 +177,13 @@ Curves = Mapping[str, Curve]
 
 
 @metric(level="run", unit="step", after=("query_loss",), null="null for a run that never learns", tolerance=STEPS)
-def learned_step(curves: Curves, settings: MeasureSpec) -> float | None:
+def learned_step(curves: Curves, settings: MetricSettings) -> float | None:
     """First step at which the loss on sequences like those of training reaches 0.4 log 2."""
     return first_crossing(curves[LOSS], LEARNED)
 
 
 @metric(level="run", unit="step", after=("query_loss",), null="null for a run that never gets there", tolerance=STEPS)
-def solved_step(curves: Curves, settings: MeasureSpec) -> float | None:
+def solved_step(curves: Curves, settings: MetricSettings) -> float | None:
     """First step at which the loss on sequences like those of training reaches 0.1."""
     return first_crossing(curves[LOSS], SOLVED)
 
@@ -196,7 +196,7 @@ def solved_step(curves: Curves, settings: MeasureSpec) -> float | None:
     null="below 0.3 for an exponential fall",
     tolerance=SHARES,
 )
-def plateau_share(curves: Curves, settings: MeasureSpec) -> float | None:
+def plateau_share(curves: Curves, settings: MetricSettings) -> float | None:
     """Share of the checkpoints before learning (of all, if it never comes) with a loss about that of guessing."""
     loss = curves[LOSS]
     learned = first_crossing(loss, LEARNED)
@@ -212,7 +212,7 @@ def plateau_share(curves: Curves, settings: MeasureSpec) -> float | None:
     null="0 for an exponential fall, and for any that only slows down",
     tolerance=NATS,
 )
-def log_loss_concavity(curves: Curves, settings: MeasureSpec) -> float | None:
+def log_loss_concavity(curves: Curves, settings: MetricSettings) -> float | None:
     """How far the loss curve lies above an exponential fall (see `measure_concavity`)."""
     return measure_concavity(curves[LOSS])
 
@@ -224,7 +224,7 @@ def log_loss_concavity(curves: Curves, settings: MeasureSpec) -> float | None:
     null="0 for an exponential fall, and for any that only slows down",
     tolerance=NATS,
 )
-def log_loss_concavity_with_forced_match(curves: Curves, settings: MeasureSpec) -> float | None:
+def log_loss_concavity_with_forced_match(curves: Curves, settings: MetricSettings) -> float | None:
     """The same of the loss with a forced match."""
     return measure_concavity(curves["loss_with_forced_match:in_distribution"])
 
@@ -249,7 +249,7 @@ def compose_heads(model: Transformer, kind: str) -> Tensor:
     head's queries, keys or values (`kind`: q, k or v), over the product of both norms.
     """
     below, last = (model.blocks[layer].attn for layer in (-2, -1))
-    D, H = model.spec.d_model, model.spec.heads
+    D, H = model.spec.d_model, model.spec.n_heads
     W_DHE, W_HED = below.W_O.view(D, H, -1), last.W_QKV.view(3, H, -1, D)["qkv".index(kind)]
     both_HH = torch.einsum("ied,dhf->ihef", W_HED, W_DHE).flatten(2).norm(dim=2)
     return both_HH / (W_HED.flatten(1).norm(dim=1)[:, None] * W_DHE.transpose(0, 1).flatten(1).norm(dim=1))

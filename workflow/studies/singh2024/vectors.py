@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from reinduce.config.specs import require, stream_seed
+from reinduce.config.job_specs import require, stream_seed
 
 if TYPE_CHECKING:
     from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec

@@ -59,7 +59,7 @@ def draw_curves(chosen):
         for which, style in ((0, {"color": "#8C8C8C", "linestyle": "-"}), (1, styles[arm])):
             steps = mine.seed.map({seed: moment[which] for seed, moment in at.items()})
             plots.plot_curves(axes, mine[mine.step == steps], style, "index", "loss")
-        pair = read.load_metric_settings(results, study, arm).pairs[0]
+        pair = read.load_metric_settings(results, study, arm).icl_position_ranges[0]
         for low, high in (pair.early, pair.late):
             axes.axvspan(low - 0.5, high + 0.5, color=plots.WINDOW, alpha=0.4, linewidth=0, zorder=0)
         found = (windows.arm == arm).any()

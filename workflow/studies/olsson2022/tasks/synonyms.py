@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from reinduce.config.declare import task
-from reinduce.config.specs import require, stream_seed
+from reinduce.config.job_specs import require, stream_seed
 from reinduce.tasks import repeated_phrases
 from reinduce.tasks.evaluation_sets import write_set
 from reinduce.tasks.language import LANGUAGE_SETS, LanguageTask, prepend_start, random_tokens
@@ -29,33 +29,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SynonymsSpec(PhrasesSpec):
-    """`synonyms`: the distribution of documents; `vocabulary` counts words of both languages, and the start token."""
+    """`synonyms`: the distribution of documents; `vocab_size` counts words of both languages, and the start token."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(
             self.successors <= self.meanings,
-            f"successors is {self.successors}, but a vocabulary of {self.vocabulary} tokens has two words for only "
-            f"{self.meanings} meanings; lower successors or raise vocabulary",
+            f"successors is {self.successors}, but a vocabulary of {self.vocab_size} tokens has two words for only "
+            f"{self.meanings} meanings; lower successors or raise vocab_size",
         )
 
     @property
     def meanings(self) -> int:
         """Meanings, numbered from 1: the words of m are the tokens m and m + meanings."""
-        return (self.vocabulary - 1) // 2
+        return (self.vocab_size - 1) // 2
 
     @property
     def of_meanings(self) -> PhrasesSpec:
         """The distribution of meanings, whatever the language."""
         shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(PhrasesSpec)}
-        return PhrasesSpec(**shared | {"vocabulary": self.meanings + 1})
+        return PhrasesSpec(**shared | {"vocab_size": self.meanings + 1})
 
 
 def documents(spec: SynonymsSpec, n: int, seed: int, language_seed: int) -> Tensor:
-    """`n` documents [n, context] of int64 token ids; one seed decides the meanings, the other the languages."""
+    """`n` documents [n, n_ctx] of int64 token ids; one seed decides the meanings, the other the languages."""
     meanings = repeated_phrases.annotated(spec.of_meanings, repeated_phrases.successor_table(spec.of_meanings), n, seed)
     generator = torch.Generator().manual_seed(language_seed)
-    language = torch.randint(2, (n, spec.context), generator=generator)
+    language = torch.randint(2, (n, spec.n_ctx), generator=generator)
     segment = (meanings.offset == 0).cumsum(dim=1) - 1
     # The start token belongs to no language.
     second = language.gather(1, segment) * (meanings.tokens > 0)
@@ -73,7 +73,7 @@ class SynonymStream:
         self.first_language = stream_seed("data", "synonyms", "language", seed)
 
     def batch(self, step: int, n: int) -> Tensor:
-        """Return the documents [n, context] (int64) of a step; seeds count up as in `repeated_phrases`."""
+        """Return the documents [n, n_ctx] (int64) of a step; seeds count up as in `repeated_phrases`."""
         return documents(self.spec, n, self.first + step, self.first_language + step)
 
 

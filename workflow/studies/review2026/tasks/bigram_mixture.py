@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from reinduce.config.declare import task
-from reinduce.config.specs import require, stream_seed
+from reinduce.config.job_specs import require, stream_seed
 from reinduce.tasks import repeated_phrases
 from reinduce.tasks.evaluation_sets import write_set
 from reinduce.tasks.language import LANGUAGE_SETS, LanguageTask
@@ -36,7 +36,7 @@ class MixtureSpec(PhrasesSpec):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.tables > 1, f"tables must be 2 or more, not {self.tables}")
-        size = (self.vocabulary - 1) // self.tables
+        size = (self.vocab_size - 1) // self.tables
         require(
             self.successors <= size,
             f"successors is {self.successors}, but {self.tables} tables leave a class of {size} tokens to each; "
@@ -45,12 +45,12 @@ class MixtureSpec(PhrasesSpec):
 
 
 def successor_tables(spec: MixtureSpec) -> Tensor:
-    """All bigram tables [tables, vocabulary, successors]; table k draws from the k-th class of tokens."""
-    names = (spec.vocabulary, spec.successors, spec.tables)
+    """All bigram tables [tables, vocab_size, successors]; table k draws from the k-th class of tokens."""
+    names = (spec.vocab_size, spec.successors, spec.tables)
     generator = torch.Generator().manual_seed(stream_seed("topics", "tables", *names))
-    size = (spec.vocabulary - 1) // spec.tables
-    classes = (torch.randperm(spec.vocabulary - 1, generator=generator) + 1)[: size * spec.tables].view(spec.tables, -1)
-    order = torch.rand(spec.tables, spec.vocabulary, size, generator=generator).argsort(dim=2)
+    size = (spec.vocab_size - 1) // spec.tables
+    classes = (torch.randperm(spec.vocab_size - 1, generator=generator) + 1)[: size * spec.tables].view(spec.tables, -1)
+    order = torch.rand(spec.tables, spec.vocab_size, size, generator=generator).argsort(dim=2)
     return classes[:, None, :].expand(order.shape).gather(2, order)[..., : spec.successors].contiguous()
 
 
@@ -71,7 +71,7 @@ class MixtureStream:
         self.first_table = stream_seed("data", "topics", "which", seed)
 
     def batch(self, step: int, n: int) -> Tensor:
-        """Return the documents [n, context] (int64) of a step; seeds count up as in `repeated_phrases`."""
+        """Return the documents [n, n_ctx] (int64) of a step; seeds count up as in `repeated_phrases`."""
         which = tables_of(self.spec, n, self.first_table + step)
         return repeated_phrases.documents(self.spec, self.tables[which], n, self.first + step)
 
@@ -98,7 +98,7 @@ class BigramMixture(LanguageTask):
             name: repeated_phrases.documents(spec, table, n, self.set_seed(name)) for name, table in donors.items()
         }
         write_set(folder, "contexts", None, columns)
-        self.write_language_sets(folder, documents.tokens, torch.arange(1, spec.vocabulary))
+        self.write_language_sets(folder, documents.tokens, torch.arange(1, spec.vocab_size))
         return {}
 
     def training_stream(self, folder: Path, seed: int) -> MixtureStream:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from reinduce.config.declare import task
-from reinduce.config.specs import STRICT, require, stream_seed
+from reinduce.config.job_specs import STRICT, require, stream_seed
 from reinduce.tasks.evaluation_sets import write_set
 from reinduce.tasks.language import LANGUAGE_SETS, LanguageTask
 from reinduce.tasks.token_classes import completes_seen_bigram
@@ -42,9 +42,9 @@ class QuestionsSpec:
 
     __pydantic_config__ = STRICT
 
-    vocabulary: int
+    vocab_size: int
     """Token ids, the start token (0) included: labels, then keys, their synonyms and values in equal parts."""
-    context: int
+    n_ctx: int
     """Tokens in a document, the start token included."""
     keys: int = 8
     """Distinct keys of a `recall` document."""
@@ -58,27 +58,27 @@ class QuestionsSpec:
     """Shortest and longest list of `repeat`."""
 
     def __post_init__(self) -> None:
-        require(self.context > 2, f"context must be 3 or more, not {self.context}")
+        require(self.n_ctx > 2, f"n_ctx must be 3 or more, not {self.n_ctx}")
         require(self.rules > 1, f"rules must be 2 or more, not {self.rules}")
         require(self.labels > 1, f"labels must be 2 or more, not {self.labels}")
         require(0 <= self.majority <= 1, f"majority must lie between 0 and 1, not {self.majority}")
         low, high = self.list_length
         require(1 <= low <= high, f"list_length must be a range from 1 on, not {low} to {high}")
-        pairs = -(-(self.context - 1) // 2)
+        pairs = -(-(self.n_ctx - 1) // 2)
         # Half a `synonym` document's pairs have keys of their own, all of a `mapping` document's.
         needed = max(-(-pairs // 2), self.rules, self.keys, -(-high // 3))
         require(self.keys > 0, f"keys must be positive, not {self.keys}")
         require(
             self.words >= needed,
-            f"vocabulary is {self.vocabulary}, which leaves {self.words} tokens each for keys, synonyms and values; "
-            f"{needed} are needed: raise vocabulary to {3 * needed + self.labels + 1}, or lower context, keys, rules "
+            f"vocab_size is {self.vocab_size}, which leaves {self.words} tokens each for keys, synonyms and values; "
+            f"{needed} are needed: raise vocab_size to {3 * needed + self.labels + 1}, or lower n_ctx, keys, rules "
             "or list_length",
         )
 
     @property
     def words(self) -> int:
         """Tokens each for keys, synonyms and values."""
-        return (self.vocabulary - 1 - self.labels) // 3
+        return (self.vocab_size - 1 - self.labels) // 3
 
     @property
     def first_key(self) -> int:
@@ -103,7 +103,7 @@ class QuestionsSpec:
 
 @dataclass(frozen=True)
 class Documents:
-    """Documents, and which of their tokens answer [n, context] each."""
+    """Documents, and which of their tokens answer [n, n_ctx] each."""
 
     tokens: Tensor
     """Token ids, int64."""
@@ -113,7 +113,7 @@ class Documents:
 
 def rules(spec: QuestionsSpec) -> Tensor:
     """The value of every key and synonym under every rule [rules, 2 * words]: each rule has values of its own."""
-    names = (spec.vocabulary, spec.labels, spec.rules)
+    names = (spec.vocab_size, spec.labels, spec.rules)
     generator = torch.Generator().manual_seed(stream_seed("suite", "rules", *names))
     size = spec.words // spec.rules
     return spec.first_value + torch.stack(
@@ -124,7 +124,7 @@ def rules(spec: QuestionsSpec) -> Tensor:
 def documents(spec: QuestionsSpec, kinds: Tensor, seed: int) -> Documents:
     """One document of each kind that `kinds` [n] numbers, in KINDS' order; the seed decides them entirely."""
     generator = torch.Generator().manual_seed(seed)
-    T = spec.context - 1
+    T = spec.n_ctx - 1
     body = torch.empty(len(kinds), T, dtype=torch.int64)
     is_answer = torch.zeros(len(kinds), T, dtype=torch.bool)
     for number, name in enumerate(KINDS):
@@ -138,7 +138,7 @@ def documents(spec: QuestionsSpec, kinds: Tensor, seed: int) -> Documents:
 
 def _repeat(spec: QuestionsSpec, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     low, high = spec.list_length
-    T = spec.context - 1
+    T = spec.n_ctx - 1
     words = spec.first_key + _distinct(3 * spec.words, n, generator)[:, :high]
     length = torch.randint(low, high + 1, (n, 1), generator=generator)
     tokens = words.gather(1, torch.arange(T).expand(n, T) % length)
@@ -146,7 +146,7 @@ def _repeat(spec: QuestionsSpec, n: int, generator: torch.Generator) -> tuple[Te
 
 
 def _recall(spec: QuestionsSpec, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    pairs = -(-(spec.context - 1) // 2)
+    pairs = -(-(spec.n_ctx - 1) // 2)
     keys = spec.first_key + _distinct(spec.words, n, generator)[:, : spec.keys]
     values = spec.first_value + torch.randint(spec.words, (n, spec.keys), generator=generator)
     which = torch.randint(spec.keys, (n, pairs), generator=generator)
@@ -155,7 +155,7 @@ def _recall(spec: QuestionsSpec, n: int, generator: torch.Generator) -> tuple[Te
 
 
 def _synonym(spec: QuestionsSpec, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    pairs = -(-(spec.context - 1) // 2)
+    pairs = -(-(spec.n_ctx - 1) // 2)
     shown = -(-pairs // 2)
     keys = spec.first_key + _distinct(spec.words, n, generator)[:, :shown]
     values = spec.first_value + torch.randint(spec.words, (n, shown), generator=generator)
@@ -168,7 +168,7 @@ def _synonym(spec: QuestionsSpec, n: int, generator: torch.Generator) -> tuple[T
 
 
 def _mapping(spec: QuestionsSpec, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    pairs = -(-(spec.context - 1) // 2)
+    pairs = -(-(spec.n_ctx - 1) // 2)
     keys = _distinct(2 * spec.words, n, generator)[:, :pairs]
     rule = torch.randint(spec.rules, (n, 1), generator=generator)
     values = rules(spec)[rule, keys]
@@ -176,7 +176,7 @@ def _mapping(spec: QuestionsSpec, n: int, generator: torch.Generator) -> tuple[T
 
 
 def _majority(spec: QuestionsSpec, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    pairs = -(-(spec.context - 1) // 2)
+    pairs = -(-(spec.n_ctx - 1) // 2)
     words = spec.first_key + torch.randint(2 * spec.words, (n, pairs), generator=generator)
     most = torch.randint(spec.labels, (n, 1), generator=generator)
     other = (most + torch.randint(1, spec.labels, (n, pairs), generator=generator)) % spec.labels
@@ -195,7 +195,7 @@ def _distinct(below: int, n: int, generator: torch.Generator) -> Tensor:
 
 def _interleaved(spec: QuestionsSpec, asked: Tensor, given: Tensor, is_answer: Tensor) -> tuple[Tensor, Tensor]:
     """Questions and what follows them in turn, as long as the document is; and which tokens are answers."""
-    T = spec.context - 1
+    T = spec.n_ctx - 1
     tokens = torch.stack((asked, given), dim=2).flatten(1)[:, :T]
     return tokens, torch.stack((torch.zeros_like(is_answer), is_answer), dim=2).flatten(1)[:, :T]
 
@@ -211,7 +211,7 @@ class QuestionStream:
         self.first_kind = stream_seed("data", "suite", "kinds", seed)
 
     def batch(self, step: int, n: int) -> Tensor:
-        """Return the documents [n, context] (int64) of a step; seeds count up as in `repeated_phrases`."""
+        """Return the documents [n, n_ctx] (int64) of a step; seeds count up as in `repeated_phrases`."""
         generator = torch.Generator().manual_seed(self.first_kind + step)
         return documents(self.spec, torch.randint(len(KINDS), (n,), generator=generator), self.first + step).tokens
 

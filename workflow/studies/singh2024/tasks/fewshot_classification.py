@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from reinduce.config.declare import task
-from reinduce.config.specs import STRICT, require, stream_seed
+from reinduce.config.job_specs import STRICT, require, stream_seed
 from reinduce.config.task_definition import TaskDefinition
 from reinduce.tasks.evaluation_sets import write_set
 
@@ -44,9 +44,9 @@ class FewshotSpec:
 
     __pydantic_config__ = STRICT
 
-    vocabulary: int = 5
+    vocab_size: int = 5
     """Labels."""
-    context: int = 5
+    n_ctx: int = 5
     """Tokens that a model reads: two pairs and the query."""
     classes: int = 50
     """Classes that training sequences show."""
@@ -68,8 +68,8 @@ class FewshotSpec:
     """file: HDF5 or Parquet with a vector for every class and exemplar."""
 
     def __post_init__(self) -> None:
-        require(self.context == 5, f"context must be 5, two pairs and a query, not {self.context}")
-        require(self.vocabulary > 2, f"vocabulary must be 3 labels or more, not {self.vocabulary}")
+        require(self.n_ctx == 5, f"n_ctx must be 5, two pairs and a query, not {self.n_ctx}")
+        require(self.vocab_size > 2, f"vocab_size must be 3 labels or more, not {self.vocab_size}")
         for name in ("classes", "new_classes"):
             require(getattr(self, name) > 1, f"{name} must be 2 or more, not {getattr(self, name)}")
         for name in ("exemplars", "features", "latent"):
@@ -83,15 +83,15 @@ class FewshotSpec:
         require((self.source == "file") == bool(self.path), "path belongs to source: file, and to no other")
         # So many labels lose all of their pairs on average. Up to a half, some of the hundred splits that are
         # tried spares every label, sure enough; beyond, it is worth importing torch to try them here already.
-        others = self.vocabulary - 1
-        lost = self.vocabulary * math.comb(self.held_out_pairs, others) / math.comb(self.pairs, others)
+        others = self.vocab_size - 1
+        lost = self.vocab_size * math.comb(self.held_out_pairs, others) / math.comb(self.pairs, others)
         if lost > 0.5:
             label_pairs(self)
 
     @property
     def pairs(self) -> int:
         """Unordered pairs of labels."""
-        return math.comb(self.vocabulary, 2)
+        return math.comb(self.vocab_size, 2)
 
     @property
     def held_out_pairs(self) -> int:
@@ -120,13 +120,13 @@ def label_pairs(spec: FewshotSpec) -> tuple[Tensor, Tensor]:
 
     Every label is in a pair that is shown. Raises ValueError if no such split was found.
     """
-    pairs = torch.tensor(list(itertools.combinations(range(spec.vocabulary), 2)))
+    pairs = torch.tensor(list(itertools.combinations(range(spec.vocab_size), 2)))
     held_out = spec.held_out_pairs
     for attempt in range(100):
-        generator = torch.Generator().manual_seed(stream_seed("exemplars", "labels", spec.vocabulary, attempt))
+        generator = torch.Generator().manual_seed(stream_seed("exemplars", "labels", spec.vocab_size, attempt))
         order = torch.randperm(len(pairs), generator=generator)
         shown = pairs[order[held_out:]]
-        if shown.unique().numel() == spec.vocabulary:
+        if shown.unique().numel() == spec.vocab_size:
             return shown, pairs[order[:held_out]]
     raise ValueError(
         f"held_out_labels: holding out {held_out} of {len(pairs)} pairs leaves a label that training never shows; "
@@ -151,7 +151,7 @@ def sequences(spec: FewshotSpec, kind: str, n: int, seed: int) -> Tensor:
     labels_N2 = torch.where(integers(2, n, 1) == 1, labels_N2.flip(1), labels_N2)
     asked_N1 = integers(2, n, 1)
     class_N3 = torch.cat((pair_N2, pair_N2.gather(1, asked_N1)), dim=1)
-    shown_N3 = spec.vocabulary + class_N3 * spec.exemplars + integers(spec.exemplars, n, 3)
+    shown_N3 = spec.vocab_size + class_N3 * spec.exemplars + integers(spec.exemplars, n, 3)
     answer_N1 = labels_N2.gather(1, asked_N1)
     x1, x2, xq = shown_N3.split(1, dim=1)
     return torch.cat((x1, labels_N2[:, :1], x2, labels_N2[:, 1:], xq, answer_N1), dim=1)
@@ -166,14 +166,14 @@ def every_sequence(spec: FewshotSpec) -> Tensor:
     which, pair, asked = torch.cartesian_prod(
         torch.arange(len(classes)), torch.arange(len(both_orders)), torch.arange(2)
     ).unbind(dim=1)
-    exemplar, label = spec.vocabulary + classes[which] * spec.exemplars, both_orders[pair]
+    exemplar, label = spec.vocab_size + classes[which] * spec.exemplars, both_orders[pair]
     query, answer = exemplar.gather(1, asked[:, None]), label.gather(1, asked[:, None])
     return torch.cat((exemplar[:, :1], label[:, :1], exemplar[:, 1:], label[:, 1:], query, answer), dim=1)
 
 
-def right_label(tokens_BT: Tensor, vocabulary: int, exemplars: int) -> Tensor:
+def right_label(tokens_BT: Tensor, vocab_size: int, exemplars: int) -> Tensor:
     """Position of the label that belongs to the query [B], from the first five tokens of sequences."""
-    class_of = (tokens_BT - vocabulary) // exemplars
+    class_of = (tokens_BT - vocab_size) // exemplars
     return torch.where(class_of[:, 0] == class_of[:, QUERY], LABELS[0], LABELS[1])
 
 
@@ -209,7 +209,7 @@ class FewshotClassification(TaskDefinition):
 
     def model_fields(self) -> dict[str, Any]:
         """Return what the task decides of a model, the width of exemplars' vectors among it."""
-        return super().model_fields() | {"features": self.spec.features, "exemplars": self.spec.exemplars}
+        return super().model_fields() | {"d_features": self.spec.features, "vectors_per_class": self.spec.exemplars}
 
     def set_sizes(self) -> dict[str, int]:
         """Return how many examples each set holds."""

@@ -1,6 +1,6 @@
 """The files that people write, as types: the schemas and the checks come from here.
 
-What a job finally gets is in `config.specs`; this module says how the YAML files add up to
+What a job finally gets is in `config.job_specs`; this module says how the YAML files add up to
 it, and imports pydantic, which jobs never do.
 """
 
@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from reinduce.config.job_specs import AblateSpec, GraftSpec, MetricSettings
 from reinduce.config.layout import DRAWN
-from reinduce.config.specs import AblateSpec, GraftSpec, MeasureSpec
 
 # Names become files, rules and wildcards.
 STUDY = "[a-z0-9_]+"
@@ -26,7 +26,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
-class Replacement(Strict):
+class Override(Strict):
     """What replaces an arm's own settings, field by field."""
 
     seeds: int | None = Field(default=None, gt=0)
@@ -76,7 +76,7 @@ class Config(Strict):
     tasks: dict[str, dict[str, Any]] = {}
     """task → fields of its distribution that replace the scale's, e.g. source_text: {source: folder, path: …}; of a
     study's own task as <study>.<task>."""
-    overrides: dict[str, dict[str, Replacement]] = {}
+    overrides: dict[str, dict[str, Override]] = {}
     """study → arm → what replaces the study's own settings."""
     cluster: dict[str, Any] = {}
     """What replaces the scale's: account, partition, gpu_partition, gpu_type, device, max_gpus_per_node, max_nodes,
@@ -99,7 +99,7 @@ class Scale(Strict):
     """Where results go."""
     tasks: dict[str, TaskSize]
     """task of the library → its size."""
-    measure: MeasureSpec
+    metrics: MetricSettings
     """How checkpoints are measured."""
     ablate: AblateSpec
     """How heads are ablated."""
@@ -114,7 +114,7 @@ class Arm(Strict):
     """The data distribution."""
     why: str
     """What the arm is there for."""
-    starts_as: Name | None = None
+    init_from_arm: Name | None = None
     """The arm whose initial weights it has, seed by seed; null: its own."""
     graft: GraftSpec | None = None
     """What it takes over, untrained, from the end of another arm's run."""
@@ -135,7 +135,7 @@ class Variant(Strict):
     """Fields of the distribution that differ."""
 
 
-class Budget(Strict):
+class TrainingDefaults(Strict):
     """What all arms of a task get at a scale."""
 
     seeds: int = Field(gt=0)
@@ -153,9 +153,9 @@ class Budget(Strict):
 class StudySize(Strict):
     """A study at a scale."""
 
-    tasks: dict[str, Budget]
+    tasks: dict[str, TrainingDefaults]
     """task → what its arms get."""
-    arms: dict[str, Replacement] = {}
+    arms: dict[str, Override] = {}
     """arm → what replaces that."""
 
 

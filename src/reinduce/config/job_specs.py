@@ -2,7 +2,7 @@
 
 Everything here uses the standard library alone, so that a machine with nothing but torch
 and pyarrow can read a resolved specification and run a stage. The YAML files that people
-write are checked elsewhere (`config.tree`), against these very classes.
+write are checked elsewhere (`config.user_config`), against these very classes.
 """
 
 import dataclasses
@@ -34,19 +34,19 @@ class ModelSpec:
 
     __pydantic_config__ = STRICT
 
-    layers: int
+    n_layers: int
     """Number of blocks."""
     d_model: int
     """Width of the residual stream."""
-    heads: int
+    n_heads: int
     """Attention heads per layer; must divide d_model. Recurrences have none, whatever this says."""
-    vocabulary: int
+    vocab_size: int
     """Number of token ids, the start token (id 0) included."""
-    context: int
+    n_ctx: int
     """Tokens in a sequence, the start token included."""
-    features: int = 0
-    """Width of the frozen vectors that token ids from `vocabulary` on stand for; 0: there are none."""
-    exemplars: int = 1
+    d_features: int = 0
+    """Width of the frozen vectors that token ids from `vocab_size` on stand for; 0: there are none."""
+    vectors_per_class: int = 1
     """How many of these token ids in a row are of one class."""
     unembedding_bias: bool = False
     """Whether logits have a bias."""
@@ -66,14 +66,14 @@ class ModelSpec:
     """Interventions that hold in training and in every measurement: `type`, `layer`, and what the type declares."""
 
     def __post_init__(self) -> None:
-        for name in ("layers", "d_model", "heads", "vocabulary", "context"):
+        for name in ("n_layers", "d_model", "n_heads", "vocab_size", "n_ctx"):
             require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
         require(
-            self.d_model % self.heads == 0,
-            f"heads must divide d_model: {self.heads} heads do not divide a width of {self.d_model}",
+            self.d_model % self.n_heads == 0,
+            f"n_heads must divide d_model: {self.n_heads} heads do not divide a width of {self.d_model}",
         )
         require(self.mlp_ratio >= 0, f"mlp_ratio must be 0 or more, not {self.mlp_ratio}")
-        require(self.features >= 0, f"features must be 0 or more, not {self.features}")
+        require(self.d_features >= 0, f"d_features must be 0 or more, not {self.d_features}")
         require(self.initial in INITIAL, f"initial must be one of {', '.join(INITIAL)}, not {self.initial!r}")
         require(self.mixer in MIXERS, f"mixer must be one of {', '.join(MIXERS)}, not {self.mixer!r}")
         require(
@@ -93,7 +93,7 @@ class ModelSpec:
 
     @property
     def d_head(self) -> int:
-        return self.d_model // self.heads
+        return self.d_model // self.n_heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ class TrainSpec:
 
     steps: int
     """Optimizer steps."""
-    batch: int
+    batch_size: int
     """Sequences a step."""
     learning_rate: float
     """Peak learning rate of AdamW."""
@@ -142,13 +142,13 @@ class TrainSpec:
     """Decoupled weight decay, on matrices only."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay rates of AdamW's two moments."""
-    omit: str = "none"
-    """Tokens left out of the loss: none, or copyable (those that complete a bigram seen earlier in the sequence)."""
-    clip: float = 0.0
+    loss_mask: str = "none"
+    """Tokens masked in the loss: none, or copyable (those that complete a bigram seen earlier in the sequence)."""
+    grad_clip_norm: float = 0.0
     """Largest gradient norm; 0 leaves gradients alone."""
     save_every: int = 500
     """Steps between saves of the state from which an interrupted run resumes."""
-    parts: int = 1
+    grad_accum_steps: int = 1
     """Equal parts of a batch, each with a pass of its own; as many devices can share a step."""
     precision: str = "float32"
     """float32, or bf16: matrix products in bfloat16, weights and sums in float32."""
@@ -158,16 +158,22 @@ class TrainSpec:
     """Whether the optimizer is one operation a step."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "learning_rate", "save_every", "parts"):
+        for name in ("steps", "batch_size", "learning_rate", "save_every", "grad_accum_steps"):
             require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
         # Pairs of pairs are added: the sum is then the same however many devices share the parts.
-        require(self.parts & (self.parts - 1) == 0, f"parts must be 1, 2, 4, 8, …, not {self.parts}")
-        require(self.batch % self.parts == 0, f"parts must divide batch: {self.parts} do not divide {self.batch}")
+        require(
+            self.grad_accum_steps & (self.grad_accum_steps - 1) == 0,
+            f"grad_accum_steps must be 1, 2, 4, 8, …, not {self.grad_accum_steps}",
+        )
+        require(
+            self.batch_size % self.grad_accum_steps == 0,
+            f"grad_accum_steps must divide batch_size: {self.grad_accum_steps} do not divide {self.batch_size}",
+        )
         require(
             self.precision in PRECISIONS, f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}"
         )
-        require(self.omit in ("none", "copyable"), f"omit must be none or copyable, not {self.omit!r}")
-        for name in ("warmup", "weight_decay", "clip"):
+        require(self.loss_mask in ("none", "copyable"), f"loss_mask must be none or copyable, not {self.loss_mask!r}")
+        for name in ("warmup", "weight_decay", "grad_clip_norm"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")
 
 
@@ -181,11 +187,11 @@ class GraftSpec:
     """The arm that gives, of the same study."""
     layer: int
     """The last layer taken over; all below it and the embeddings come with it."""
-    shift: int = 0
-    """Seed k takes from seed k + shift of the arm that gives, counted round."""
+    seed_offset: int = 0
+    """Seed k takes from seed k + seed_offset of the arm that gives, counted round."""
 
     def __post_init__(self) -> None:
-        for name in ("layer", "shift"):
+        for name in ("layer", "seed_offset"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")
 
 
@@ -201,7 +207,7 @@ class ArmSpec:
     """The task's name; that of its data folder."""
     model: ModelSpec
     train: TrainSpec
-    starts_as: str | None = None
+    init_from_arm: str | None = None
     """The arm whose initial weights it has, seed by seed; null: its own."""
     graft: GraftSpec | None = None
     """What it takes over of another arm; null: nothing."""
@@ -213,13 +219,13 @@ class ArmSpec:
 
     def __post_init__(self) -> None:
         require(
-            self.graft is None or self.graft.layer < self.model.layers,
-            f"graft: no layer {self.graft and self.graft.layer}; layers are 0 to {self.model.layers - 1}",
+            self.graft is None or self.graft.layer < self.model.n_layers,
+            f"graft: no layer {self.graft and self.graft.layer}; layers are 0 to {self.model.n_layers - 1}",
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexPair:
+class PositionRanges:
     """Two ranges of token indices whose losses are compared; both ends belong to a range."""
 
     __pydantic_config__ = STRICT
@@ -239,14 +245,14 @@ class IndexPair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasureSpec:
+class MetricSettings:
     """How checkpoints are measured: the settings stored with every score."""
 
     __pydantic_config__ = STRICT
 
-    pairs: list[IndexPair]
+    icl_position_ranges: list[PositionRanges]
     """Index pairs of the in-context-learning score; the first is the one claims use."""
-    derivative: tuple[int, int]
+    loss_slope_positions: tuple[int, int]
     """Token indices over which the derivative of loss by log index is averaged."""
     metrics: list[str] | None = None
     """Names of the metrics that are measured, and with them those they need; null: all that the arm can have."""
@@ -254,7 +260,7 @@ class MeasureSpec:
     """Score from which a head counts as an induction head, for the step at which the first one forms."""
 
     def __post_init__(self) -> None:
-        require(bool(self.pairs), "pairs needs at least one index pair")
+        require(bool(self.icl_position_ranges), "icl_position_ranges needs at least one index pair")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,12 +291,12 @@ class AblateSpec:
     """What the sweeps put in place of a head's output; joint ablations always put all three."""
     selections: list[HeadSelection] = field(default_factory=list)
     """Heads that are ablated together at the last checkpoint."""
-    draws: int = 8
+    replicates: int = 8
     """Random sets of heads, matched by layer to the first selection, beside each joint ablation."""
 
     def __post_init__(self) -> None:
         require(self.examples > 0, f"examples must be positive, not {self.examples}")
-        require(self.draws >= 0, f"draws must be 0 or more, not {self.draws}")
+        require(self.replicates >= 0, f"replicates must be 0 or more, not {self.replicates}")
         methods = ("zero", "mean", "resample")
         unknown = [method for method in self.sweep_methods if method not in methods]
         require(not unknown, f"sweep_methods: no {', '.join(unknown)}; there are: {', '.join(methods)}")
