@@ -186,7 +186,7 @@ def single_ablation(small: bool) -> Iterator[dict]:
     square = torch.randn(side, side)
     seconds, given = in_turns(
         {
-            "ours": lambda: list(single_heads(model, tokens, puts, ["zero"], ["full"])),
+            "ours": lambda: list(single_heads(model, tokens, puts, ["zero"], ["recomputed"])),
             "lens, many": lambda: {(part[0],): peers.lens_ablation(lens, many, part[:1])[: len(tokens)]},
             "lens, best": lambda: by_lens(best_lens),
             "gpt2": lambda: by_gpt2(best_gpt2),
@@ -237,7 +237,7 @@ def patterns_kept(small: bool) -> Iterator[dict]:
     patterns = peers.lens_patterns(lens, tokens)
     seconds, given = in_turns(
         {
-            "ours": lambda: list(single_heads(model, tokens, puts, ["zero"], ["pattern_preserving"])),
+            "ours": lambda: list(single_heads(model, tokens, puts, ["zero"], ["frozen_patterns"])),
             "patterns": lambda: peers.lens_patterns(lens, tokens),
             "lens": lambda: {(head,): peers.lens_pattern_preserving(lens, tokens, head, patterns) for head in part},
         }
@@ -259,7 +259,7 @@ def pairs(small: bool, mlp: bool) -> Iterator[dict]:
     part = every[::10]
     seconds, given = in_turns(
         {
-            "ours": lambda: list(pairs_of_heads(model, tokens, puts, ["zero"], ["full"])),
+            "ours": lambda: list(pairs_of_heads(model, tokens, puts, ["zero"], ["recomputed"])),
             "lens": lambda: {pair: peers.lens_ablation(lens, tokens, list(pair)) for pair in part},
         }
     )

@@ -41,7 +41,13 @@ METRICS = {
     "table_advantage_late": "topic_log_odds:late",
     "skill": "answer_probability",
 }
-COLUMNS: dict[str, str] = {}
+COLUMNS = {"n": "n_items", "chosen": "selection"}
+DOWNSTREAM = {
+    "full": "recomputed",
+    "pattern_preserving": "frozen_patterns",
+    "value_preserving": "frozen_values",
+    "pattern_and_value_preserving": "frozen_patterns_and_values",
+}
 IGNORED = ("config_digest",)
 
 
@@ -57,10 +63,29 @@ def rename_metric(name: str) -> str:
 def rename(rows: pd.DataFrame) -> pd.DataFrame:
     """Return a table of before under the names of now."""
     rows = rows.rename(columns=COLUMNS)
+    if "edit" in rows:
+        rows = rename_ablations(rows)
     if "metric" in rows:
         rows["metric"] = rows["metric"].map(rename_metric)
     if "task" in rows:
         rows["task"] = rows["task"].map(lambda name: TASKS.get(name, name))
+    return rows
+
+
+def rename_ablations(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return ablations with their edit as an intervention and what is downstream, and draws by what they count."""
+
+    def split(edit: str) -> tuple[str, str]:
+        for method in ("mean", "resample"):
+            if edit.endswith(f"_{method}"):
+                return method, DOWNSTREAM[edit.removesuffix(f"_{method}")]
+        return ("zero", DOWNSTREAM[edit]) if edit in DOWNSTREAM else (edit, "recomputed")
+
+    parts = [split(edit) for edit in rows.pop("edit")]
+    draw = rows.pop("draw")
+    rows["intervention"], rows["downstream"] = [part[0] for part in parts], [part[1] for part in parts]
+    for column, selection in (("replicate", "random"), ("k", "strongest"), ("source_head", "wire")):
+        rows[column] = draw.where(rows["selection"] == selection)
     return rows
 
 
@@ -70,7 +95,9 @@ def compare(before: Path, after: Path) -> tuple[int, float, str]:
     if set(old) != set(new):
         return len(old), np.inf, f"columns {sorted(set(old) ^ set(new))}"
     numbers = [
-        name for name in new if new[name].dtype.kind == "f" and name not in ("layer", "head", "draw", "replicate")
+        name
+        for name in new
+        if new[name].dtype.kind == "f" and name not in ("layer", "head", "replicate", "k", "source_head")
     ]
     keys = [name for name in new if name not in (*numbers, *IGNORED)]
     old, new = (rows[[*keys, *numbers]].sort_values(keys, ignore_index=True) for rows in (old, new))

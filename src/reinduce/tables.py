@@ -16,7 +16,7 @@ from reinduce.trace.files import atomic_write
 
 RUN_KEYS = [("study", pa.string()), ("arm", pa.string()), ("seed", pa.int32())]
 MEASURE = [("metric", pa.string()), ("metric_version", pa.int32())]
-VALUE = [("value", pa.float64()), ("n", pa.int64())]
+VALUE = [("value", pa.float64()), ("n_items", pa.int64())]
 
 SCHEMAS = {
     # A trained seed. Seconds and other volatile facts stand in its manifest.
@@ -46,7 +46,7 @@ SCHEMAS = {
         ("token_class", pa.string()),
         ("index", pa.int32()),
         ("loss", pa.float64()),
-        ("n", pa.int64()),
+        ("n_items", pa.int64()),
     ],
     # Loss at one fixed random index of each held-out example.
     "token_losses": RUN_KEYS
@@ -71,15 +71,18 @@ SCHEMAS = {
     "ablations": RUN_KEYS
     + [
         ("step", pa.int32()),
-        ("edit", pa.string()),
-        ("chosen", pa.string()),
-        ("draw", pa.int32()),
+        ("intervention", pa.string()),
+        ("downstream", pa.string()),
+        ("selection", pa.string()),
+        ("replicate", pa.int32()),
+        ("k", pa.int32()),
+        ("source_head", pa.int32()),
         ("heads", pa.string()),
         ("layer", pa.int32()),
         ("head", pa.int32()),
     ]
     + MEASURE
-    + [("value", pa.float64()), ("baseline", pa.float64()), ("n", pa.int64())],
+    + [("value", pa.float64()), ("baseline", pa.float64()), ("n_items", pa.int64())],
     # A head's direct effect on a target.
     "attributions": RUN_KEYS
     + [
@@ -151,7 +154,7 @@ def _as_table(table: str, rows: Iterable[Mapping], path: str | Path, keep_order:
         raise ValueError(f"{path}: table {table!r} has no column {', '.join(sorted(unknown))}")
     columns = {f.name: pa.array([row.get(f.name) for row in rows], type=f.type) for f in declared}
     made = pa.table(columns, schema=declared)
-    measured = {"value", "baseline", "loss", "n", "gradient_norm", "learning_rate"}
+    measured = {"value", "baseline", "loss", "n_items", "gradient_norm", "learning_rate"}
     return made if keep_order else made.sort_by([(n, "ascending") for n in declared.names if n not in measured])
 
 

@@ -15,7 +15,11 @@ def run(name="paper/a", seeds=3, graft=None, d_model=16, steps=10, grad_accum_st
     study, arm = name.split("/")
     model = ModelSpec(n_layers=1, d_model=d_model, n_heads=1, vocab_size=50, n_ctx=64)
     train = TrainSpec(
-        steps=steps, batch_size=16, learning_rate=1e-3, grad_accum_steps=parts, checkpoints=CheckpointSpec(every={0: 5})
+        steps=steps,
+        batch_size=16,
+        learning_rate=1e-3,
+        grad_accum_steps=grad_accum_steps,
+        checkpoints=CheckpointSpec(every={0: 5}),
     )
     return Run(ArmSpec(study=study, arm=arm, task="t", model=model, train=train, graft=graft), range(seeds))
 

@@ -107,7 +107,7 @@ def test_the_clean_cache_holds_the_activations_of_the_ordinary_pass(make_model, 
 
 
 @variants
-@pytest.mark.parametrize("kind", ["full", "pattern_preserving"])
+@pytest.mark.parametrize("kind", ["recomputed", "frozen_patterns"])
 def test_copies_run_from_a_layer_upwards_equal_ordinary_passes(make_model, tokens, changes, kind):
     """Two copies of the batch, one with its stream changed, against two ordinary passes with interventions."""
     model = make_model(**changes)

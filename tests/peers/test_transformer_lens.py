@@ -15,7 +15,7 @@ from benchmarks.peers import (
     plain_gpt,
     transformer_lens,
 )
-from reinduce.ablate.joint import ABLATIONS, joint_losses
+from reinduce.ablate.joint import joint_losses
 from reinduce.attribute.paths import path_patching
 from reinduce.model.ablation_values import collect_ablation_values
 from reinduce.model.interventions import Intervention
@@ -70,11 +70,11 @@ def test_a_value_from_another_input(both, tokens, kind, head):
 
 
 @pytest.mark.parametrize("method", ["zero", "mean", "resample"])
-@pytest.mark.parametrize("keep", [False, True], ids=["full", "patterns kept"])
+@pytest.mark.parametrize("keep", [False, True], ids=["recomputed", "patterns kept"])
 def test_joint_ablations(both, tokens, method, keep):
     model, lens = both
     values, heads = collect_ablation_values(model, tokens), [(0, 1), (1, 0), (1, 3)]
-    (name,) = (n for n, way in ABLATIONS.items() if way == ("pattern_preserving" if keep else "full", method))
+    name = (method, "frozen_patterns" if keep else "recomputed")
     hooks = [(n, overwrite_hook(pattern)) for n, pattern in lens_patterns(lens, tokens).items()] if keep else []
     for layer, head in heads:
         value = values.select(method, layer, slice(None))[:, :, head].expand(len(tokens), -1, -1)

@@ -51,15 +51,15 @@ def ablate_run(args: argparse.Namespace) -> StageOutputs:
     steps = arm.train.checkpoints.steps(arm.train.steps)
     last_scores = args.scores / f"{checkpoint_name(steps[-1])}.parquet"
     began = time.monotonic()
-    edits: set[tuple] = set()
+    ablated: set[tuple] = set()
     with rows_writer("ablations", args.out / "ablations.parquet") as write:
         for step, rows in ablate_checkpoints(args, arm, task, settings, steps, last_scores):
             rows = list(rows)
-            edits |= {(step, row["edit"], row["heads"]) for row in rows}
+            ablated |= {(step, row["intervention"], row["downstream"], row["heads"]) for row in rows}
             write({"study": arm.study, "arm": arm.arm, "seed": args.seed, "step": step} | row for row in rows)
     seconds = time.monotonic() - began
     name = f"{arm.study}/{arm.arm}/seed{args.seed}"
-    log.info("%s  %d ablations at %d checkpoints in %.0f s", name, len(edits), len(steps), seconds)
+    log.info("%s  %d ablations at %d checkpoints in %.0f s", name, len(ablated), len(steps), seconds)
     return StageOutputs(
         manifest=args.out / "manifest.json",
         inputs=[
@@ -124,5 +124,5 @@ def ablate_checkpoint(
     for ablation in own:
         tokens = sets[ablation.evaluation_set].tokens
         inputs = AblationInputs(model, sets, tokens, scores, is_end=step in (steps[0], steps[-1]))
-        facts = {"metric_version": ablation.version, "n": len(tokens)}
+        facts = {"metric_version": ablation.version, "n_items": len(tokens)}
         yield from (facts | row for row in ablation.compute(inputs))

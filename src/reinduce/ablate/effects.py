@@ -69,7 +69,7 @@ class AblationMetrics:
 
     def rows(self, values_M: Tensor, baseline_M: Tensor) -> Iterator[dict[str, Any]]:
         """Yield metric, value, baseline; null where there is nothing to measure."""
-        facts = {"n": self.examples}
+        facts = {"n_items": self.examples}
         for name, value, before in zip(self.names, values_M.tolist(), baseline_M.tolist(), strict=True):
             version = self.versions[name.split(":")[0]]
             if name == BEFORE_AFTER.name:

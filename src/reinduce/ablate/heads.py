@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reinduce.ablate.effects import AblationMetrics
 from reinduce.ablate.joint import ABLATIONS, MAX_SEQUENCES_PER_PASS, OTHER_INTERVENTIONS, joint_losses
-from reinduce.ablate.sweep import pairs_of_heads, single_heads
+from reinduce.ablate.sweep import DOWNSTREAM, pairs_of_heads, single_heads
 from reinduce.config.declare import Metric
 from reinduce.config.job_specs import AblateSpec, ArmSpec, MetricSettings, require, stream_seed
 from reinduce.metrics.head_selection import Head, heads_above_threshold, heads_name, layer_matched_random_heads
@@ -19,8 +19,8 @@ from reinduce.metrics.inputs import EvaluationSets
 from reinduce.model.ablation_values import collect_ablation_values
 from reinduce.model.transformer import Transformer, token_losses
 
-JointEdit = tuple[str, int | None, str, Sequence[Head]]
-"""Why these heads, which random draw, the edit, and the heads."""
+Joint = tuple[str, int | None, tuple[str, str], Sequence[Head]]
+"""Why these heads, which random draw, the intervention and what is downstream, and the heads."""
 
 
 class HeadAblations:
@@ -61,47 +61,49 @@ class HeadAblations:
         tokens_BT = self.tokens[self.swept]
         values = collect_ablation_values(model, tokens_BT)
         baseline = self.few.measure(clean_losses(model, tokens_BT)[None])[0]
-        for chosen, sweep in {"single": single_heads, "pair": pairs_of_heads}.items():
-            if chosen == "pair" and not is_last:
+        for selection, sweep in {"single": single_heads, "pair": pairs_of_heads}.items():
+            if selection == "pair" and not is_last:
                 continue
-            summed: dict[tuple[str, tuple[Head, ...]], Tensor] = {}
-            for rows, edit, heads, losses in sweep(model, tokens_BT, values, self.spec.sweep_methods):
+            summed: dict[tuple[tuple[str, str], tuple[Head, ...]], Tensor] = {}
+            for rows, ablation, heads, losses in sweep(model, tokens_BT, values, self.spec.sweep_methods):
                 for copy, part in zip(heads, self.few.measure(losses, rows), strict=True):
-                    key = (edit, copy)
+                    key = (ablation, copy)
                     summed[key] = summed[key] + part if key in summed else part
-            for (edit, heads), total in summed.items():
-                facts = {"edit": edit, "chosen": chosen, "heads": heads_name(heads)}
-                if chosen == "single":
+            for ((method, downstream), heads), total in summed.items():
+                facts = {"intervention": method, "downstream": downstream}
+                facts |= {"selection": selection, "heads": heads_name(heads)}
+                if selection == "single":
                     facts |= {"layer": heads[0][0], "head": heads[0][1]}
                 yield from (facts | row for row in self.few.rows(total, baseline))
 
     @torch.no_grad()
-    def ablate_jointly(self, model: Transformer, edits: Iterable[JointEdit]) -> Iterator[dict[str, Any]]:
-        """Yield the effects of edits to several heads at once."""
+    def ablate_jointly(self, model: Transformer, joint: Iterable[Joint]) -> Iterator[dict[str, Any]]:
+        """Yield the effects of interventions on several heads at once."""
         values = collect_ablation_values(model, self.tokens)
         baseline = self.whole.measure(clean_losses(model, self.tokens)[None])[0]
-        edits, noise = list(edits), stream_seed("noise", self.arm.study, self.arm.arm, self.seed)
-        asked = [(edit, heads) for _, _, edit, heads in edits]
+        joint, noise = list(joint), stream_seed("noise", self.arm.study, self.arm.arm, self.seed)
+        asked = [(intervention, heads) for _, _, intervention, heads in joint]
         all_losses = joint_losses(model, self.tokens, asked, values, noise)
-        for (chosen, draw, edit, heads), losses in zip(edits, all_losses, strict=True):
-            facts = {"edit": edit, "chosen": chosen, "draw": draw, "heads": heads_name(heads)}
+        for (selection, replicate, (name, downstream), heads), losses in zip(joint, all_losses, strict=True):
+            facts = {"intervention": name, "downstream": downstream, "selection": selection, "replicate": replicate}
+            facts |= {"heads": heads_name(heads)}
             yield from (facts | row for row in self.whole.rows(self.whole.measure(losses[None])[0], baseline))
 
-    def plan_joint(self, scores: Sequence[Mapping[str, Any]]) -> Iterator[JointEdit]:
-        """Yield every joint edit; none for a selection that is empty in this run."""
+    def plan_joint(self, scores: Sequence[Mapping[str, Any]]) -> Iterator[Joint]:
+        """Yield every joint intervention; none for a selection that is empty in this run."""
         selected = {one.name: heads_above_threshold(scores, one.metric, one.at_least) for one in self.spec.selections}
-        for chosen, heads in selected.items():
+        for selection, heads in selected.items():
             if heads:
                 # Both ideal patterns: the one that is not the heads' own is the control.
-                for edit in (*ABLATIONS, *OTHER_INTERVENTIONS):
-                    yield chosen, None, edit, heads
+                for intervention in (*ABLATIONS, *((name, DOWNSTREAM[0]) for name in OTHER_INTERVENTIONS)):
+                    yield selection, None, intervention, heads
         first = next(iter(selected.values()), [])
-        for draw in range(self.spec.replicates):
-            name = stream_seed("ablate", self.arm.arm, self.seed, draw)
+        for replicate in range(self.spec.replicates):
+            name = stream_seed("ablate", self.arm.arm, self.seed, replicate)
             heads = layer_matched_random_heads(first, self.arm.model.n_layers, self.arm.model.n_heads, name)
             if heads:
-                for edit in ABLATIONS:
-                    yield "random", draw, edit, heads
+                for intervention in ABLATIONS:
+                    yield "random", replicate, intervention, heads
 
 
 @torch.no_grad()

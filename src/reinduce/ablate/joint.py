@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from reinduce.ablate.sweep import KINDS, ablation_name
+from reinduce.ablate.sweep import DOWNSTREAM
 from reinduce.metrics.head_selection import Head
 from reinduce.model.ablation_values import METHODS, AblationValues
 from reinduce.model.interventions import Intervention
@@ -18,13 +18,13 @@ from reinduce.model.transformer import Transformer, token_losses
 MAX_SEQUENCES_PER_PASS = 16
 """Sequences in one forward pass."""
 
-ABLATIONS = {ablation_name(kind, method): (kind, method) for kind in KINDS for method in METHODS}
-"""Name of an ablation → its kind, and the method of its ablation values."""
+ABLATIONS = [(method, downstream) for downstream in DOWNSTREAM for method in METHODS]
+"""Method of the ablation values, and what happens downstream."""
 
 Activations = dict[str, Tensor]
 """Activations of the clean pass by site: the patterns and weighted values of every layer."""
-JointIntervention = tuple[str, Sequence[Head]]
-"""A kind of intervention, and the heads that it acts on."""
+JointIntervention = tuple[tuple[str, str], Sequence[Head]]
+"""An intervention and what happens downstream, and the heads that it acts on."""
 
 
 @torch.no_grad()
@@ -40,10 +40,10 @@ def joint_losses(
     Args:
         model: the model.
         tokens_BT: token ids.
-        interventions: each a kind and its heads. The kinds are the names in ABLATIONS; 'ideal_previous_token' and
+        interventions: each with its heads. They are those in ABLATIONS; 'ideal_previous_token' and
             'ideal_induction', which overwrite the heads' patterns with ideal ones; and 'norm_matched', which leaves
             the heads and adds noise of the same norm as their summed output to the attention output, in a
-            random direction at each position.
+            random direction at each position. Downstream of these, everything is recomputed.
         values: the ablation values of these examples.
         seed: of the noise.
 
@@ -51,12 +51,13 @@ def joint_losses(
         Losses in nats [B T-1] of each.
 
     Raises:
-        ValueError: for an unknown kind.
+        ValueError: for an unknown intervention.
     """
-    known = [*ABLATIONS, *OTHER_INTERVENTIONS]
+    known = [*ABLATIONS, *((name, DOWNSTREAM[0]) for name in OTHER_INTERVENTIONS)]
     for kind, _ in interventions:
         if kind not in known:
-            raise ValueError(f"no intervention {kind!r}; there are: {', '.join(known)}")
+            names = ", ".join(f"{name} ({downstream})" for name, downstream in known)
+            raise ValueError(f"no intervention {kind[0]} ({kind[1]}); there are: {names}")
     parts = []
     for start in range(0, len(tokens_BT), MAX_SEQUENCES_PER_PASS):
         rows = slice(start, min(start + MAX_SEQUENCES_PER_PASS, len(tokens_BT)))
@@ -66,31 +67,31 @@ def joint_losses(
         losses = []
         for kind, heads in interventions:
             if kind in ABLATIONS:
-                single = ablate_heads(*ABLATIONS[kind], heads, values, rows, clean)
+                single = ablate_heads(*kind, heads, values, rows, clean)
             else:
-                single = OTHER_INTERVENTIONS[kind](model, tokens, heads, clean, seed + start)
+                single = OTHER_INTERVENTIONS[kind[0]](model, tokens, heads, clean, seed + start)
             losses.append(token_losses(model(tokens, single)[0], tokens))
         parts.append(losses)
     return [torch.cat(losses) for losses in zip(*parts, strict=True)]
 
 
 def ablate_heads(
-    kind: str, method: str, heads: Sequence[Head], values: AblationValues, rows: slice, clean: Activations
+    method: str, downstream: str, heads: Sequence[Head], values: AblationValues, rows: slice, clean: Activations
 ) -> list[Intervention]:
     """List the interventions that ablate heads on some examples.
 
     Args:
-        kind: 'full', or 'pattern_preserving' to freeze all attention patterns.
         method: the method of the ablation values.
+        downstream: 'recomputed', or 'frozen_patterns' to freeze all attention patterns.
         heads: the heads.
         values: the ablation values of all examples.
         rows: the examples.
         clean: their clean activations.
 
     Returns:
-        One intervention for each head, and in 'pattern_preserving' one for each layer.
+        One intervention for each head, and with frozen patterns one for each layer.
     """
-    frozen = [name for name in clean if name.endswith("pattern")] if kind == "pattern_preserving" else []
+    frozen = [name for name in clean if name.endswith("pattern")] if downstream == "frozen_patterns" else []
     return [Intervention(name, clean[name]) for name in frozen] + [
         Intervention(f"blocks.{layer}.attn.z", values.select(method, layer, rows)[:, :, head], head)
         for layer, head in heads

@@ -1,8 +1,8 @@
 """Exhaustive ablations of heads, and of pairs of heads, many in one forward pass.
 
-An ablation overwrites a head's output (`ablation_values`). In a *full* ablation everything downstream is
-recomputed; in a *pattern-preserving* one all attention patterns are frozen at their clean values, so that
-only what flows through values changes (Olsson et al. 2022). Everything below an ablated layer is computed
+An ablation overwrites a head's output (`ablation_values`). Downstream, everything is recomputed, or all
+attention patterns are frozen at their clean values, so that only what flows through values changes (the
+pattern-preserving ablation of Olsson et al. 2022). Everything below an ablated layer is computed
 once, the copies with one ablated head each lie side by side on the batch axis, and only losses are kept.
 
 Shape suffixes: B batch, T position, H head, E head width, D model width, N copies x batch.
@@ -24,16 +24,12 @@ from reinduce.model.batched_ablation import (
 )
 from reinduce.model.transformer import Transformer
 
-SweepLosses = tuple[slice, str, list[tuple[Head, ...]], Tensor]
-"""The examples, the ablation's name, the ablated heads of each copy, and the copies' losses in nats [copies B T-1]."""
+SweepLosses = tuple[slice, tuple[str, str], list[tuple[Head, ...]], Tensor]
+"""The examples, the ablation (method, what is downstream), the ablated heads of each copy, and the copies' losses in
+nats [copies B T-1]."""
 
-KINDS = ("full", "pattern_preserving")
-"""What is recomputed downstream: everything, or everything but attention patterns."""
-
-
-def ablation_name(kind: str, method: str) -> str:
-    """Name an ablation, e.g. 'full', 'pattern_preserving_mean'; zero ablation carries no suffix."""
-    return kind if method == "zero" else f"{kind}_{method}"
+DOWNSTREAM = ("recomputed", "frozen_patterns")
+"""What happens downstream of an ablated head: everything is recomputed, or all but attention patterns."""
 
 
 def single_heads(
@@ -41,7 +37,7 @@ def single_heads(
     tokens_BT: Tensor,
     values: AblationValues,
     methods: Sequence[str],
-    kinds: Sequence[str] = KINDS,
+    downstream: Sequence[str] = DOWNSTREAM,
 ) -> Iterator[SweepLosses]:
     """Ablate each head by itself.
 
@@ -50,10 +46,10 @@ def single_heads(
         tokens_BT: token ids of the examples.
         values: the ablation values of these examples.
         methods: names of ablation values.
-        kinds: some of KINDS; in the last layer all are the same.
+        downstream: some of DOWNSTREAM; in the last layer all are the same.
 
     Yields:
-        Losses of each part of the examples, for each kind and method: one copy for each head of a layer.
+        Losses of each part of the examples, for each ablation: one copy for each head of a layer.
     """
     for rows, tokens in microbatches(tokens_BT, model.spec.n_heads * len(methods)):
         clean = CleanCache.run(model, tokens)
@@ -63,13 +59,13 @@ def single_heads(
             selected = [values.select(method, layer, rows) for method in methods]
             mid_NTD = torch.cat([ablate_each_head(model, layer, mid, z, value) for value in selected])
             losses = None
-            for kind in kinds:
+            for kind in downstream:
                 # Above the last layer there is no pattern to freeze.
                 if losses is None or layer < model.spec.n_layers - 1:
                     above = clean.interventions_above(kind, layer)
                     losses = losses_from_mid(model, layer, mid_NTD, above, tokens)
                 for method, part in zip(methods, losses.chunk(len(methods)), strict=True):
-                    yield rows, ablation_name(kind, method), heads, part
+                    yield rows, (method, kind), heads, part
 
 
 def pairs_of_heads(
@@ -77,7 +73,7 @@ def pairs_of_heads(
     tokens_BT: Tensor,
     values: AblationValues,
     methods: Sequence[str],
-    kinds: Sequence[str] = KINDS,
+    downstream: Sequence[str] = DOWNSTREAM,
 ) -> Iterator[SweepLosses]:
     """Ablate every two heads together.
 
@@ -86,17 +82,17 @@ def pairs_of_heads(
         tokens_BT: token ids of the examples.
         values: the ablation values of these examples.
         methods: names of ablation values.
-        kinds: some of KINDS.
+        downstream: some of DOWNSTREAM.
 
     Yields:
-        Losses of each part of the examples, for each kind and method: one copy for each of some pairs.
+        Losses of each part of the examples, for each ablation: one copy for each of some pairs.
     """
     for method in methods:
         for rows, tokens in microbatches(tokens_BT, model.spec.n_heads**2):
             clean = CleanCache.run(model, tokens)
-            for kind in kinds:
+            for kind in downstream:
                 for heads, losses in _pairs(model, tokens, clean, values, method, rows, kind):
-                    yield rows, ablation_name(kind, method), heads, losses
+                    yield rows, (method, kind), heads, losses
 
 
 def _pairs(

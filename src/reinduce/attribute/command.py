@@ -57,7 +57,7 @@ def attribute_run(args: argparse.Namespace) -> StageOutputs:
         here = [*direct_logit_attribution_rows(model, repeated, period)]
         if step == steps[-1]:
             here += path_patching_rows(model, repeated, period)
-        facts = keys | {"step": step, "n": len(repeated)}
+        facts = keys | {"step": step, "n_items": len(repeated)}
         rows += (facts | row for row in here)
     log.info("%s/%s/seed%d  %d checkpoints attributed", arm.study, arm.arm, args.seed, len(steps))
     return StageOutputs(

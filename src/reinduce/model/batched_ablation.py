@@ -62,17 +62,17 @@ class CleanCache:
             x_BTD = model.after_attention(layer, mid_BTD, clean.clamps)
         return clean
 
-    def interventions_above(self, kind: str, layer: int) -> list[Intervention]:
+    def interventions_above(self, downstream: str, layer: int) -> list[Intervention]:
         """List the interventions on the layers above an ablated one.
 
         Args:
-            kind: "full", or "pattern_preserving" to freeze the attention patterns above.
+            downstream: "recomputed", or "frozen_patterns" to freeze the attention patterns above.
             layer: the ablated layer.
 
         Returns:
             The model's own clamps and, if patterns are frozen, the clean patterns of the layers above.
         """
-        if kind == "full":
+        if downstream == "recomputed":
             return self.clamps
         above = range(layer + 1, len(self.pattern))
         return [*self.clamps, *(Intervention(f"blocks.{i}.attn.pattern", self.pattern[i]) for i in above)]

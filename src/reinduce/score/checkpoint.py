@@ -88,7 +88,7 @@ def _evaluate(metric: Metric, label: str, inputs: MetricInputs, n: int) -> tuple
     rows = []
     for layer, found in enumerate(layers):
         for name, value in _suffixed(label, found):
-            where = {"metric": name, "layer": layer, "n": n}
+            where = {"metric": name, "layer": layer, "n_items": n}
             if metric.level == "layer":
                 rows.append(facts | where | {"value": value})
                 continue
@@ -106,4 +106,4 @@ def _suffixed(label: str, found: Any) -> list[tuple[str, Any]]:
 def _name_values(label: str, found: Any, n: int) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, value in _suffixed(label, found):
         number, counted = value if isinstance(value, tuple) else (value, n)
-        yield name, {"value": number, "n": counted}
+        yield name, {"value": number, "n_items": counted}

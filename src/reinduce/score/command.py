@@ -71,7 +71,7 @@ def score_run(args: argparse.Namespace) -> StageOutputs:
     seconds = time.monotonic() - began
     log.info("%s/%s/seed%d  %d checkpoints scored in %.0f s", *keys.values(), len(steps), seconds)
 
-    whole = [row | {"n": len(steps)} for row in measure_run(metrics, curves, settings)]
+    whole = [row | {"n_items": len(steps)} for row in measure_run(metrics, curves, settings)]
     for table, rows in (losses | {"trajectories": whole}).items():
         outputs.append(write_rows(table, (keys | row for row in rows), args.out / f"{table}.parquet"))
     return StageOutputs(
@@ -118,7 +118,7 @@ def add_losses(tables: dict[str, list[dict]], step: int, losses_BT1: Tensor, set
     """Add a checkpoint's mean losses by token index, and its loss at one fixed random index of each document."""
     heldout = sets["heldout"]
     tables["index_losses"] += (
-        {"step": step, "eval_set": "heldout", "token_class": name, "index": index, "loss": loss, "n": n}
+        {"step": step, "eval_set": "heldout", "token_class": name, "index": index, "loss": loss, "n_items": n}
         for name, index, loss, n in loss_by_position(losses_BT1, classify_set(heldout))
     )
     index = heldout.column("loss_index")

@@ -40,7 +40,7 @@ def run_series(args: argparse.Namespace) -> StageOutputs:
     windows = read_windows(window_files)
     turns = (
         {"study": s, "arm": a, "seed": k, "metric": metric.name, "value": value}
-        | {"metric_version": metric.version, "n": len(path)}
+        | {"metric_version": metric.version, "n_items": len(path)}
         for (s, a, k), path in paths.items()
         for metric, value in turn(path, windows.get((s, a, k))).items()
     )

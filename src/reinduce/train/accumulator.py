@@ -22,7 +22,8 @@ def check_divisible(spec: TrainSpec, processes: int) -> None:
     """
     require(
         spec.grad_accum_steps % processes == 0,
-        f"{processes} processes cannot share a batch of parts: {spec.grad_accum_steps}; set the arm's train.grad_accum_steps to a multiple",
+        f"{processes} processes cannot share a batch of {spec.grad_accum_steps} parts; "
+        "set the arm's train.grad_accum_steps to a multiple",
     )
 
 

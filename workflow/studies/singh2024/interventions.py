@@ -29,13 +29,13 @@ NEVER = -1e9
 """Logit of a label that is not in the context."""
 PREVIOUS_TOKEN = 0.4
 """Attention from labels to their exemplars from which a head counts as a previous-token head."""
-KEPT = {
-    "full": (),
-    "pattern_preserving": ("pattern",),
-    "value_preserving": ("v",),
-    "pattern_and_value_preserving": ("pattern", "v"),
+FROZEN = {
+    "recomputed": (),
+    "frozen_patterns": ("pattern",),
+    "frozen_values": ("v",),
+    "frozen_patterns_and_values": ("pattern", "v"),
 }
-"""Edit → sites of the layer above that keep their values of the clean pass."""
+"""What happens downstream → sites of the layer above that are frozen at their clean values."""
 
 
 class FewshotClamp(Clamp):
@@ -134,17 +134,17 @@ class ForceCopy(FewshotClamp):
 def silence_heads(inputs: AblationInputs) -> Iterator[dict]:
     """Ablate heads to zero, and see how queries are answered.
 
-    Rows by `chosen` (why these heads) and `edit` (what stays as it was):
+    Rows by `selection` (why these heads) and `downstream`:
 
-    - `single`: each head alone (`full`);
+    - `single`: each head alone;
     - `all_but`: all heads of the last layer but one, which `head` names;
-    - `strongest`: all heads of the last layer but the `draw` strongest;
+    - `strongest`: all heads of the last layer but the `k` strongest;
     - `layer`: all heads of a layer; of the one below the last also with the last one's patterns
       kept, its values kept, and both (what then changes is the path around the last layer);
     - `previous_token`, `others`: the heads below the last layer that attend from a label to its
       exemplar, and those that do not, in the same three ways;
-    - `wire`: one head (`draw`) of the layer below and one of the last layer (`head`) alone are
-      not ablated, with the last layer's values or patterns kept.
+    - `wire`: one head (`source_head`) of the layer below and one of the last layer (`head`) alone
+      are not ablated, with the last layer's values or patterns kept.
 
     Metrics are those of `score_answers`. Between the first and the last checkpoint, layers alone are ablated.
     """
@@ -161,11 +161,13 @@ def silence_heads(inputs: AblationInputs) -> Iterator[dict]:
             f"blocks.{layer}.attn.z", torch.tensor([[float(head in kept)] for head in heads]), scale=True
         )
 
-    def keep(edit: str) -> list[Intervention]:
-        return [Intervention(name := f"blocks.{last}.attn.{site}", query.clean[name]) for site in KEPT[edit]]
+    def freeze(downstream: str) -> list[Intervention]:
+        return [Intervention(name := f"blocks.{last}.attn.{site}", query.clean[name]) for site in FROZEN[downstream]]
 
-    def rows(edit: str, chosen: str, ablated: list[Head], found: dict[str, float], **facts: int) -> Iterator[dict]:
-        named = {"edit": edit, "chosen": chosen, "heads": heads_name(ablated)}
+    def rows(
+        downstream: str, selection: str, ablated: list[Head], found: dict[str, float], **facts: int
+    ) -> Iterator[dict]:
+        named = {"intervention": "zero", "downstream": downstream, "selection": selection, "heads": heads_name(ablated)}
         for name, value in found.items():
             yield named | facts | {"metric": f"{name}:in_distribution", "value": value, "baseline": baseline[name]}
 
@@ -173,40 +175,40 @@ def silence_heads(inputs: AblationInputs) -> Iterator[dict]:
         return [(layer, head) for head in heads if head not in but]
 
     [mute] = query.answer([], 0 * every_H[None])
-    yield from rows("full", "layer", of_layer(last), mute, layer=last)
-    for edit in KEPT if last else ():
-        [found] = query.answer([zero(below, []), *keep(edit)], every_H[None])
-        yield from rows(edit, "layer", of_layer(below), found, layer=below)
+    yield from rows("recomputed", "layer", of_layer(last), mute, layer=last)
+    for downstream in FROZEN if last else ():
+        [found] = query.answer([zero(below, []), *freeze(downstream)], every_H[None])
+        yield from rows(downstream, "layer", of_layer(below), found, layer=below)
     if not inputs.is_end:
         return
     for layer in range(last):
         for head in heads:
             [found] = query.answer([zero(layer, [other for other in heads if other != head])], every_H[None])
-            yield from rows("full", "single", [(layer, head)], found, layer=layer, head=head)
+            yield from rows("recomputed", "single", [(layer, head)], found, layer=layer, head=head)
     for head, found in enumerate(query.answer([], 1 - each_HH)):
-        yield from rows("full", "single", [(last, head)], found, layer=last, head=head)
+        yield from rows("recomputed", "single", [(last, head)], found, layer=last, head=head)
     for head, found in enumerate(query.answer([], each_HH)):
-        yield from rows("full", "all_but", of_layer(last, [head]), found, layer=last, head=head)
+        yield from rows("recomputed", "all_but", of_layer(last, [head]), found, layer=last, head=head)
     strongest = rank_heads(scores, last)
     if strongest:
         added = query.answer([], torch.stack([each_HH[some].sum(dim=0) for some in strongest]))
         for count, (some, found) in enumerate(zip(strongest, added, strict=True), start=1):
-            yield from rows("full", "strongest", of_layer(last, some), found, layer=last, draw=count)
+            yield from rows("recomputed", "strongest", of_layer(last, some), found, layer=last, k=count)
     if not last:
         return
     previous = [
         head for layer, head in heads_above_threshold(scores, "label_to_exemplar", PREVIOUS_TOKEN) if layer == below
     ]
     others = [head for head in heads if head not in previous]
-    for chosen, gone, left in (("previous_token", previous, others), ("others", others, previous)):
-        for edit in ("full", "pattern_preserving", "value_preserving") if gone else ():
-            [found] = query.answer([zero(below, left), *keep(edit)], every_H[None])
-            yield from rows(edit, chosen, [(below, head) for head in gone], found, layer=below)
-    for edit in ("value_preserving", "pattern_preserving"):
+    for selection, gone, left in (("previous_token", previous, others), ("others", others, previous)):
+        for downstream in ("recomputed", "frozen_patterns", "frozen_values") if gone else ():
+            [found] = query.answer([zero(below, left), *freeze(downstream)], every_H[None])
+            yield from rows(downstream, selection, [(below, head) for head in gone], found, layer=below)
+    for downstream in ("frozen_values", "frozen_patterns"):
         for lower in heads:
-            for upper, found in enumerate(query.answer([zero(below, [lower]), *keep(edit)], each_HH)):
+            for upper, found in enumerate(query.answer([zero(below, [lower]), *freeze(downstream)], each_HH)):
                 ablated = of_layer(below, [lower]) + of_layer(last, [upper])
-                yield from rows(edit, "wire", ablated, found, layer=last, head=upper, draw=lower)
+                yield from rows(downstream, "wire", ablated, found, layer=last, head=upper, source_head=lower)
 
 
 class Query:

@@ -14,7 +14,7 @@ plots.set_style()
 arms = read.load_arms(results, study, ["repeated_phrases", "source_text"])
 styles = plots.choose_line_styles(arms)
 scores = read.load_scores(results, study, arms)
-ablations = read.load_run_table("ablations", results, study, arms)
+ablations = read.load_run_table("ablations", results, study, arms, intervention="zero")
 ablations["effect"] = ablations.value - ablations.baseline
 windows = read.find_phase_change_windows(read.load_run_table("trajectories", results, study, arms))
 
@@ -54,7 +54,7 @@ KINDS = {
     "other head": {"color": "#AAAAAA"},
 }
 CHOSEN = {"induction": "induction head", "previous_token": "previous-token head", "random": "other head"}
-EDITS = {"full": "full", "pattern_preserving": "pattern-preserving"}
+ABLATIONS = {"recomputed": "full", "frozen_patterns": "pattern-preserving"}
 heads = read.pivot_by_head(scores)
 
 
@@ -70,14 +70,14 @@ kinds = heads.reindex(columns=["prefix_matching", "previous_token"]).apply(kind,
 
 
 def draw_single(chosen):
-    """Each head's effect on the in-context score over training, a row for each arm, a column for each edit."""
-    single = ablations[(ablations.chosen == "single") & (ablations.metric == "icl_score")]
+    """Each head's effect on the in-context score over training, a row for each arm, a column for each ablation."""
+    single = ablations[(ablations.selection == "single") & (ablations.metric == "icl_score")]
     size = (10, 1.6 * len(chosen) + 0.8)
     figure, rows = plt.subplots(len(chosen), 2, figsize=size, sharex="row", sharey="row", squeeze=False)
     for arm, panels in zip(chosen.index, rows, strict=True):
-        for (edit, name), axes in zip(EDITS.items(), panels, strict=True):
+        for (downstream, name), axes in zip(ABLATIONS.items(), panels, strict=True):
             plots.shade_windows(axes, windows[windows.arm == arm])
-            mine = single[(single.arm == arm) & (single.edit == edit)]
+            mine = single[(single.arm == arm) & (single.downstream == downstream)]
             for key, run in mine.groupby(["seed", "layer", "head"]):
                 colour = KINDS[kinds[(arm, *map(int, key))]]["color"]
                 axes.plot(run.step, run.effect, color=colour, linewidth=0.9, alpha=0.6)
@@ -90,13 +90,13 @@ def draw_single(chosen):
 
 SETS = {
     "intact": (None, None),
-    "random heads, full": ("random", "full"),
-    "random heads, pattern-preserving": ("random", "pattern_preserving"),
-    "induction heads, full": ("induction", "full"),
-    "induction heads, pattern-preserving": ("induction", "pattern_preserving"),
+    "random heads, full": ("random", "recomputed"),
+    "random heads, pattern-preserving": ("random", "frozen_patterns"),
+    "induction heads, full": ("induction", "recomputed"),
+    "induction heads, pattern-preserving": ("induction", "frozen_patterns"),
     "induction heads, ideal pattern": ("induction", "ideal_induction"),
-    "previous-token heads, full": ("previous_token", "full"),
-    "previous-token heads, pattern-preserving": ("previous_token", "pattern_preserving"),
+    "previous-token heads, full": ("previous_token", "recomputed"),
+    "previous-token heads, pattern-preserving": ("previous_token", "frozen_patterns"),
     "previous-token heads, ideal pattern": ("previous_token", "ideal_previous_token"),
 }
 
@@ -111,8 +111,12 @@ def draw_joint(chosen):
     for arm, axes in zip(chosen.index, grid.flat, strict=False):
         mine = scored[scored.arm == arm]
         values = {}
-        for name, (which, edit) in SETS.items():
-            some = mine[(mine.chosen == which) & (mine.edit == edit)] if which else mine.assign(value=mine.baseline)
+        for name, (which, downstream) in SETS.items():
+            some = (
+                mine[(mine.selection == which) & (mine.downstream == downstream)]
+                if which
+                else mine.assign(value=mine.baseline)
+            )
             values[name] = some.groupby("seed").value.mean()
         plots.plot_strip(axes, values, colours)
         axes.axvline(0, color="#999999", linewidth=0.8)
@@ -124,7 +128,7 @@ def draw_joint(chosen):
 
 def draw_heads(chosen):
     """Each head's effect against its prefix matching, at the last checkpoint."""
-    single = ablations[(ablations.chosen == "single") & (ablations.edit == "pattern_preserving")]
+    single = ablations[(ablations.selection == "single") & (ablations.downstream == "frozen_patterns")]
     single = single[single.arm.isin(chosen.index) & single.metric.isin(["icl_score", "before_after"])]
     mine = read.pivot_by_head(scores[scores.arm.isin(chosen.index)], single.assign(value=single.effect))
     figure, panels = plt.subplots(1, 2, figsize=(10, 4))

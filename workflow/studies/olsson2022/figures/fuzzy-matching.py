@@ -81,11 +81,13 @@ draw()
 
 # %% alt="In-context score intact, and without induction heads or as many random others, a point a seed"
 def draw_joint():
-    ablations = read.load_run_table("ablations", results, study, arms, metric="icl_score", edit="pattern_preserving")
-    ablations = ablations[ablations.chosen.isin(["random", "induction"])]
+    ablations = read.load_run_table(
+        "ablations", results, study, arms, metric="icl_score", intervention="zero", downstream="frozen_patterns"
+    )
+    ablations = ablations[ablations.selection.isin(["random", "induction"])]
     values = {"intact": ablations.groupby("seed").baseline.mean()}
     for name, chosen in (("without random heads", "random"), ("without induction heads", "induction")):
-        values[name] = ablations[ablations.chosen == chosen].groupby("seed").value.mean()
+        values[name] = ablations[ablations.selection == chosen].groupby("seed").value.mean()
     colours = dict(zip(values, ("#222222", "#AAAAAA", "#CC3311"), strict=True))
     _, axes = plt.subplots(figsize=(10, 1.7))
     plots.plot_strip(axes, values, colours)

@@ -31,13 +31,13 @@ attributions = read.load_run_table("attributions", results, source, arms, metric
 
 # %%
 WAYS = {
-    "full": "zero",
-    "full_mean": "mean",
-    "full_resample": "resample",
-    "pattern_preserving": "zero, patterns kept",
-    "pattern_preserving_mean": "mean, patterns kept",
-    "pattern_preserving_resample": "resample, patterns kept",
-    "norm_matched": "noise of the same length",
+    ("zero", "recomputed"): "zero",
+    ("mean", "recomputed"): "mean",
+    ("resample", "recomputed"): "resample",
+    ("zero", "frozen_patterns"): "zero, patterns kept",
+    ("mean", "frozen_patterns"): "mean, patterns kept",
+    ("resample", "frozen_patterns"): "resample, patterns kept",
+    ("norm_matched", "recomputed"): "noise of the same length",
 }
 COLOURS = {"induction": "#0072B2", "random": "#8C8C8C"}
 
@@ -46,13 +46,14 @@ COLOURS = {"induction": "#0072B2", "random": "#8C8C8C"}
 def draw_joint():
     figure, panels = plt.subplots(1, len(arms), figsize=(10, 4.6), sharey=True, squeeze=False)
     for axes, arm in zip(panels.flat, arms.index, strict=True):
-        mine = ablations[(ablations.arm == arm) & ablations.chosen.isin(COLOURS)]
-        lost = mine.assign(lost=1 - mine.value / mine.baseline).groupby(["chosen", "edit", "seed"]).lost.mean()
-        pairs = [(f"{way}: {chosen}", chosen, edit) for edit, way in WAYS.items() for chosen in COLOURS]
-        # Noise is as long as what induction heads say; there is none for others.
-        pairs = [pair for pair in pairs if pair[1:] != ("random", "norm_matched")]
-        values = {name: lost[lost.index.droplevel("seed") == (chosen, edit)] for name, chosen, edit in pairs}
-        plots.plot_strip(axes, values, {name: COLOURS[chosen] for name, chosen, _ in pairs})
+        mine = ablations[(ablations.arm == arm) & ablations.selection.isin(COLOURS)]
+        keys = ["selection", "intervention", "downstream", "seed"]
+        lost = mine.assign(lost=1 - mine.value / mine.baseline).groupby(keys).lost.mean()
+        ways = [(f"{name}: {selection}", (selection, *way)) for way, name in WAYS.items() for selection in COLOURS]
+        # The noise has the norm of the induction heads' output; there is none for other heads.
+        ways = [(name, key) for name, key in ways if key[:2] != ("random", "norm_matched")]
+        values = {name: lost[lost.index.droplevel("seed") == key] for name, key in ways}
+        plots.plot_strip(axes, values, {name: COLOURS[key[0]] for name, key in ways})
         axes.axvline(0, color="#AAAAAA", linewidth=0.8)
         axes.axvline(1, color="#AAAAAA", linewidth=0.8)
         axes.set(title=f"{arms.label[arm]} ({arm})", xlabel="share of the in-context score lost")

@@ -13,7 +13,7 @@ scale = "laptop"
 plots.set_style()
 arms = read.load_arms(results, study, ["icl_questions"])
 scores = read.load_scores(results, study, arms)
-ablations = read.load_run_table("ablations", results, study, arms, edit="pattern_preserving")
+ablations = read.load_run_table("ablations", results, study, arms, intervention="zero", downstream="frozen_patterns")
 
 # %% [markdown]
 # # Which questions are answered by induction heads?
@@ -49,11 +49,11 @@ def draw_skill():
     figure, panels = plt.subplots(1, len(KINDS), figsize=(10, 2.3), sharex=True, sharey=True)
     for kind, axes in zip(KINDS, panels, strict=True):
         mine = ablations[
-            (ablations.metric == f"answer_probability:{kind}") & ablations.chosen.isin(["random", "induction"])
+            (ablations.metric == f"answer_probability:{kind}") & ablations.selection.isin(["random", "induction"])
         ]
         values = {"intact": mine.groupby("seed").baseline.mean()}
         for name, chosen in (("without random heads", "random"), ("without induction heads", "induction")):
-            values[name] = mine[mine.chosen == chosen].groupby("seed").value.mean()
+            values[name] = mine[mine.selection == chosen].groupby("seed").value.mean()
         plots.plot_strip(axes, values, WAYS)
         axes.axvline(0, color="#999999", linewidth=0.8)
         axes.set(title=kind, xlabel="answer probability", xlim=(-0.4, 1.05))

@@ -47,13 +47,13 @@ def points(axes, x, y):
 # %% alt="Accuracy of each head alone against its strength, accuracy without each head, and loss as heads are added"
 def draw_heads():
     _, panels = plt.subplots(1, 3, figsize=(10, 3.2))
-    points(panels[0], strength, of_heads(last[last.chosen == "all_but"]))
-    points(panels[1], strength, of_heads(last[last.chosen == "single"]))
+    points(panels[0], strength, of_heads(last[last.selection == "all_but"]))
+    points(panels[1], strength, of_heads(last[last.selection == "single"]))
     added = read.select_last_checkpoint(
-        ablations[(ablations.metric == "query_loss:in_distribution") & (ablations.chosen == "strongest")]
+        ablations[(ablations.metric == "query_loss:in_distribution") & (ablations.selection == "strongest")]
     )
     for seed, run in added.groupby("seed"):
-        panels[2].plot(run.draw, run.value, color=SEEDS[seed % len(SEEDS)], marker=".", linewidth=1)
+        panels[2].plot(run.k, run.value, color=SEEDS[seed % len(SEEDS)], marker=".", linewidth=1)
     panels[2].set_yscale("log")
     panels[0].set(title="Each head alone", xlabel="strength", ylabel="accuracy", ylim=(0, 1.02))
     panels[1].set(title="All but this head", xlabel="strength", ylim=(0, 1.02))
@@ -73,7 +73,7 @@ draw_heads()
 
 # %% alt="Nats lost without the first layer's direct part, by training step"
 def draw_direct():
-    direct = ablations[(ablations.chosen == "layer") & (ablations.edit == "pattern_and_value_preserving")]
+    direct = ablations[(ablations.selection == "layer") & (ablations.downstream == "frozen_patterns_and_values")]
     direct = direct[(direct.metric == "query_loss:in_distribution") & (direct.layer == 0)]
     _, axes = plt.subplots(figsize=(6, 2.6))
     plots.plot_curves(axes, direct.assign(value=direct.value - direct.baseline), {"color": "#0072B2", "linestyle": "-"})

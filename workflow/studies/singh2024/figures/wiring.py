@@ -29,7 +29,7 @@ last = read.select_last_checkpoint(ablations[ablations.metric == "query_accuracy
 HTML(read.summarise_arms(arms).to_html(index=False, border=0))
 
 # %%
-KEPT = {"value_preserving": "values kept", "pattern_preserving": "patterns kept"}
+KEPT = {"frozen_values": "values kept", "frozen_patterns": "patterns kept"}
 previous = read.select_last_checkpoint(read.select_metric(scores[scores.layer == 0], "label_to_exemplar"))
 
 
@@ -37,10 +37,10 @@ previous = read.select_last_checkpoint(read.select_metric(scores[scores.layer ==
 def draw_wires():
     seeds = sorted(last.seed.unique())
     figure, panels = plt.subplots(2, len(seeds), figsize=(2 * len(seeds), 4.4), squeeze=False)
-    for row, (edit, name) in zip(panels, KEPT.items(), strict=True):
+    for row, (downstream, name) in zip(panels, KEPT.items(), strict=True):
         for axes, seed in zip(row, seeds, strict=True):
-            wires = last[(last.chosen == "wire") & (last.edit == edit) & (last.seed == seed)]
-            table = wires.pivot(index="draw", columns="head", values="value")
+            wires = last[(last.selection == "wire") & (last.downstream == downstream) & (last.seed == seed)]
+            table = wires.pivot(index="source_head", columns="head", values="value")
             image = axes.imshow(table, cmap="Purples", vmin=0.2, vmax=1)
             styles = previous[(previous.seed == seed) & (previous.value > 0.4)]["head"].astype(int)
             axes.set_yticks(
@@ -72,10 +72,12 @@ def draw_parts():
     _, panels = plt.subplots(1, 2, figsize=(10, 1.9), sharex=True, sharey=True)
     titles = {"previous_token": "Without previous-token heads", "others": "Without the other heads"}
     colours = {"patterns kept": "#0072B2", "values kept": "#E69F00", "neither": "#8C8C8C"}
-    edits = {"patterns kept": "pattern_preserving", "values kept": "value_preserving", "neither": "full"}
-    for axes, (chosen, title) in zip(panels, titles.items(), strict=True):
-        mine = last[last.chosen == chosen]
-        plots.plot_strip(axes, {name: mine.value[mine.edit == edit] for name, edit in edits.items()}, colours)
+    kept = {"patterns kept": "frozen_patterns", "values kept": "frozen_values", "neither": "recomputed"}
+    for axes, (selection, title) in zip(panels, titles.items(), strict=True):
+        mine = last[last.selection == selection]
+        plots.plot_strip(
+            axes, {name: mine.value[mine.downstream == downstream] for name, downstream in kept.items()}, colours
+        )
         axes.set(title=title, xlabel="accuracy", xlim=(0, 1.03))
 
 
