@@ -14,6 +14,7 @@ import traceback
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+from reinduce import studies
 from reinduce.trace import chain
 
 # Command → (its module, what it does). A module is imported only if its command is called, so that a machine with
@@ -32,9 +33,9 @@ COMMANDS = {
     "figure": ("reinduce.report.command", "execute one figure's notebook"),
     "index": ("reinduce.report.command", "write the report's front page"),
     "show": ("reinduce.report.command", "print the ledger"),
-    "trace": ("reinduce.trace.command", "show where a claim's number comes from"),
+    "trace": ("reinduce.replay.trace_command", "show where a claim's number comes from"),
     "replay": ("reinduce.replay.command", "run the workflow again in another folder and compare"),
-    "crate": ("reinduce.trace.crate", "export a run as a Workflow Run RO-Crate"),
+    "crate": ("reinduce.replay.crate", "export a run as a Workflow Run RO-Crate"),
     "compare": ("reinduce.replay.command", "compare results with other results or with the reference"),
     "reference": ("reinduce.replay.command", "write the reference with which other runs are compared"),
 }
@@ -87,6 +88,7 @@ def run(command: str, jobs: list[argparse.Namespace]) -> int:
     module, _ = COMMANDS[command]
     started = time.time()
     try:
+        studies.add_folders(jobs[0].studies)
         if "torch" in sys.modules:
             # Several one-thread processes are far faster than one with several threads.
             sys.modules["torch"].set_num_threads(1)
@@ -182,6 +184,7 @@ def build_parser(arguments: list[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, what) in COMMANDS.items():
         command = commands.add_parser(name, help=what, description=what)
+        command.add_argument("--studies", type=Path, nargs="+", default=[], help="further folders that hold studies")
         command.add_argument("--log", type=Path, help="a file for all messages of this command")
         command.add_argument(
             "--rule", nargs="+", metavar="NAME", help="the rule that runs this command, and its wildcards"

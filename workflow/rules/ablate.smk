@@ -28,4 +28,4 @@ for ablate in plan.group_rules("ablate"):
         message:
             f"ablate: {ablate.label}"
         shell:
-            shell_command("ablate", "{params.jobs:q}")
+            plan.shell_command("ablate", "{params.jobs:q}")

@@ -27,4 +27,4 @@ for attribute in plan.group_rules("attribute"):
         message:
             f"attribute: {attribute.label}"
         shell:
-            shell_command("attribute", "{params.jobs:q}")
+            plan.shell_command("attribute", "{params.jobs:q}")

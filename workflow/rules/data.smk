@@ -27,4 +27,4 @@ for data in plan.data_rules():
         message:
             f"data: {data.label}"
         shell:
-            shell_command("data", "{input.task:q} --out {params.out:q}")
+            plan.shell_command("data", "{input.task:q} --out {params.out:q}")

@@ -29,7 +29,7 @@ rule claim:
     message:
         "judge: {wildcards.study}.{wildcards.claim}"
     shell:
-        shell_command("judge", "{params.name:q} --claim {input.claim:q} --results {params.results:q} --out {output:q}")
+        plan.shell_command("judge", "{params.name:q} --claim {input.claim:q} --results {params.results:q} --out {output:q}")
 
 
 rule ledger:
@@ -53,4 +53,4 @@ rule ledger:
     message:
         "ledger: all verdicts together"
     shell:
-        shell_command("ledger", "--claims {input.claims:q} --out-dir {params.out:q}")
+        plan.shell_command("ledger", "--claims {input.claims:q} --out-dir {params.out:q}")

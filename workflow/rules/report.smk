@@ -29,7 +29,7 @@ for figure in plan.figure_rules():
         message:
             f"figure: {figure.label}"
         shell:
-            shell_command(
+            plan.shell_command(
                 "figure",
                 "{input.notebook:q} {params.options:q} --out-ipynb {output.notebook:q} --out-html {output.page:q}",
             )
@@ -54,4 +54,4 @@ rule index:
     message:
         "index: the ledger's front page"
     shell:
-        shell_command("index", "{input.ledger:q} --figures {input.figures:q} --out {output:q}")
+        plan.shell_command("index", "{input.ledger:q} --figures {input.figures:q} --out {output:q}")

@@ -28,7 +28,7 @@ for score in plan.group_rules("score"):
         message:
             f"score: {score.label}"
         shell:
-            shell_command("score", "{params.jobs:q}")
+            plan.shell_command("score", "{params.jobs:q}")
 
 
 rule series:
@@ -52,4 +52,4 @@ rule series:
     message:
         "series: components of losses, {wildcards.study} on {wildcards.task}"
     shell:
-        shell_command("series", "--runs {params.runs:q} --out {output.table:q}")
+        plan.shell_command("series", "--runs {params.runs:q} --out {output.table:q}")

@@ -31,7 +31,7 @@ for train in plan.group_rules("train"):
         message:
             f"train: {train.label}"
         shell:
-            shell_command(
+            plan.shell_command(
                 "train",
                 "--device {resources.device} --processes {resources.processes} --nodes {resources.nodes} {params.jobs:q}",
             )

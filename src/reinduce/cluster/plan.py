@@ -5,6 +5,7 @@ can be tested alone. Paths come from `reinduce.config.layout`, job groups and re
 """
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +19,7 @@ from reinduce.config.arm_contents import modules_of_arm
 from reinduce.config.job_specs import ArmSpec
 from reinduce.config.resolved import Resolved, Run
 from reinduce.config.task_definition import TaskDefinition
-from reinduce.trace.sources import transitive_sources
+from reinduce.trace.sources import study_modules, transitive_sources
 
 STAGE_SPECS = {
     "train": ("train",),
@@ -61,20 +62,6 @@ class PlannedRule:
 def name_rule(stage: str, name: str) -> str:
     """Return the name of the rule for a stage and a task, job group or figure: letters, digits and underscores."""
     return re.sub(r"\W", "_", f"{stage}_{name}")
-
-
-def shell_command(command: str, arguments: str) -> str:
-    """Return the shell command of a rule.
-
-    Args:
-        command: a command of `reinduce`.
-        arguments: its arguments, as a template that Snakemake fills in.
-
-    Returns:
-        A template with the arguments that every command takes (the rule, its wildcards, the log) and these ones.
-        The common arguments come first, because a command may have several jobs, and they belong to the first.
-    """
-    return f"reinduce {command} --rule {{params.rule:q}} {{wildcards}} --log {{log:q}} {arguments}"
 
 
 def package_versions(task: TaskDefinition) -> dict[str, str]:
@@ -134,6 +121,22 @@ class Plan:
     def benchmark_file(self, stage: str, name: str) -> str:
         """Return the path of the file with the time and memory of a stage's job."""
         return f"{self.results}/benchmarks/{stage}/{name}.tsv"
+
+    def shell_command(self, command: str, arguments: str) -> str:
+        """Return the shell command of a rule.
+
+        Args:
+            command: a command of `reinduce`.
+            arguments: its arguments, as a template that Snakemake fills in.
+
+        Returns:
+            A template with the arguments that every command takes (the rule, its wildcards, the log, further folders
+            of studies) and these ones. The common arguments come first, because a command may have several jobs, and
+            they belong to the first.
+        """
+        folders = shlex.join(self.resolved.study_folders).replace("{", "{{").replace("}", "}}")
+        studies = f" --studies {folders}" if folders else ""
+        return f"reinduce {command} --rule {{params.rule:q}} {{wildcards}} --log {{log:q}}{studies} {arguments}"
 
     def resources(self, megabytes: float, minutes: float) -> dict:
         """Return the resources of a job on one core: memory and time at its first attempt, then twice as much."""
@@ -277,6 +280,7 @@ class Plan:
 
     def _plan_figure(self, study: str, figure: str) -> PlannedRule:
         name, content = f"{study}.{figure}", self.resolved.studies[study].figures[figure]
+        notebook = f"{self.resolved.folders[study]}/figures/{figure}.py"
         arms = content.reads or {study: self.resolved.studies[study].arms}
         names, tables = [f"{key}/{arm}" for key in arms for arm in arms[key]], list(content.tables)
         runs = {key: (self.resolved.runs[key].arm, self.resolved.runs[key].seeds) for key in names}
@@ -285,8 +289,8 @@ class Plan:
             label=name,
             inputs={
                 "tables": layout.drawn_files(self.results, tables, runs),
-                "notebook": f"{self.resolved.folders[study]}/figures/{figure}.py",
-                "sources": self.stage_sources("figure"),
+                "notebook": notebook,
+                "sources": [*self.stage_sources("figure"), *transitive_sources(*study_modules(Path(notebook)))],
             },
             outputs=[Path(self.results, "figures", f"{name}.{ending}") for ending in ("ipynb", "html")],
             log=self.log_file("figure", name),

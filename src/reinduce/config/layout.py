@@ -15,9 +15,6 @@ from reinduce.config.arm_contents import unavailable_reason
 from reinduce.config.job_specs import ArmSpec, checkpoint_name
 from reinduce.config.task_definition import TaskDefinition
 
-CLI_OVERRIDES = "cli_overrides.json"
-"""In a folder of results: what the command line said of the configuration when they were last asked for."""
-
 RUN_TABLES = {
     "runs": "train/run.parquet",
     "train_log": "train/train_log.parquet",

@@ -12,7 +12,7 @@ from reinduce.config import yaml
 from reinduce.config.arm_contents import metrics_of_arm
 from reinduce.config.declare import find, find_all
 from reinduce.config.job_specs import ArmSpec, ModelSpec, TrainSpec, from_dict
-from reinduce.config.layout import CLI_OVERRIDES, SERIES_TABLES, TABLES, bound_reads
+from reinduce.config.layout import SERIES_TABLES, TABLES, bound_reads
 from reinduce.config.resolved import Resolved, Run
 from reinduce.config.task_definition import TaskDefinition
 from reinduce.config.user_config import (
@@ -29,6 +29,7 @@ from reinduce.config.user_config import (
     Variant,
 )
 from reinduce.config.validate import ConfigError, named, note_unknown, read, validated, without_faults
+from reinduce.trace.chain import CLI_OVERRIDES
 
 STUDIES = "workflow/studies"
 """The project's own folder of studies."""
@@ -69,6 +70,7 @@ def load(values: Mapping = MappingProxyType({}), root: Path = Path()) -> Resolve
 
     resolved = Resolved(config, Path(config.results or scale.results), metrics=scale.metrics, ablate=scale.ablate)
     resolved.studies, resolved.folders = found, {key: folders[key].format(key) for key in found}
+    resolved.study_folders = [(root / folder).resolve().as_posix() for folder in config.study_folders]
     cluster = {**scale.cluster.model_dump(), **config.cluster}
     resolved.cluster = validated(Cluster, cluster, "config.yaml: cluster", problems)
     _check_selections(resolved, problems)
@@ -95,8 +97,9 @@ def _study_folders(root: Path, config: Config, problems: list[str]) -> dict[str,
     for folder in config.study_folders:
         if not (root / folder).is_dir():
             problems.append(f"config.yaml: study_folders: there is no folder {folder!r}; give one that exists")
-    studies.add_folders(root / folder for folder in config.study_folders)
-    patterns = [f"{Path(folder).as_posix()}/{{}}" for folder in (STUDIES, *config.study_folders)]
+    others = [(root / folder).resolve().as_posix() for folder in config.study_folders]
+    studies.add_folders(others)
+    patterns = [f"{folder}/{{}}" for folder in (STUDIES, *others)]
     found = {}
     for key in config.studies:
         there = [pattern for pattern in patterns if (root / pattern.format(key) / "study.yaml").is_file()]

@@ -7,9 +7,10 @@ from types import MappingProxyType
 
 from reinduce.config.arm_contents import unavailable_reason
 from reinduce.config.job_specs import AblateSpec, ArmSpec, MetricSettings, to_json
-from reinduce.config.layout import CLI_OVERRIDES, checkpoint_steps
+from reinduce.config.layout import checkpoint_steps
 from reinduce.config.task_definition import TaskDefinition
 from reinduce.config.user_config import Cluster, Config, Study
+from reinduce.trace.chain import CLI_OVERRIDES
 from reinduce.trace.files import write_text
 
 RESOLVED = "config.json"
@@ -50,7 +51,9 @@ class Resolved:
     cluster: Cluster | None = None
     studies: dict[str, Study] = field(default_factory=dict)
     folders: dict[str, str] = field(default_factory=dict)
-    """study → its folder, from the project's root."""
+    """study → its folder: from the project's root, or where it lies elsewhere."""
+    study_folders: list[str] = field(default_factory=list)
+    """Folders of studies beside the project's own, as absolute paths."""
     claims: dict[str, dict] = field(default_factory=dict)
     """'study.claim' → the content of its JSON."""
 

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from reinduce.config import yaml
-from reinduce.config.layout import CLI_OVERRIDES
 from reinduce.config.load import as_given, load
 from reinduce.config.resolved import RESOLVED, Resolved, settings
 from reinduce.replay import inventory
 from reinduce.replay.compare import Comparison, VerdictChange, check_scales, compare_inventories
 from reinduce.replay.format_comparison import format_comparison
 from reinduce.trace import sources
-from reinduce.trace.chain import Chain, format_config_options
+from reinduce.trace.chain import CLI_OVERRIDES, Chain, format_config_options
 from reinduce.trace.files import write_text
 
 log = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ from reinduce.report import ledger
 from reinduce.trace.chain import Chain, refusal_file
 from reinduce.trace.files import write_text
 from reinduce.trace.manifest import StageOutputs
+from reinduce.trace.sources import study_modules
 from reinduce.trace.tree import build_tree, format_tree
 
 
@@ -50,6 +51,7 @@ def run_figure(args: argparse.Namespace) -> StageOutputs:
         inputs=[args.source, *read.list_figure_inputs(args.results, args.reads, args.tables)],
         outputs=[args.out_ipynb, args.out_html],
         details={"parameters": parameters},
+        modules=study_modules(args.source),
     )
 
 

@@ -24,13 +24,8 @@ def add_folders(folders: Iterable[str | Path]) -> None:
     Args:
         folders: folders that hold one folder for each study.
     """
-    for folder in map(str, (Path(folder).resolve() for folder in folders)):
+    for folder in [str(Path(folder).resolve()) for folder in folders]:
         if folder not in __path__:
             __path__.append(folder)
     if len(__path__) > 1:
         os.environ[FOLDERS_VARIABLE] = os.pathsep.join(__path__[1:])
-
-
-def find_folder(study: str) -> Path | None:
-    """Return the folder of a study, or None if no folder of studies holds it."""
-    return next((Path(folder, study) for folder in __path__ if Path(folder, study, "study.yaml").is_file()), None)

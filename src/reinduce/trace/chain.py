@@ -14,9 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reinduce.config.layout import CLI_OVERRIDES
 from reinduce.trace import sources
 from reinduce.trace.files import sha256
+
+CLI_OVERRIDES = "cli_overrides.json"
+"""In a folder of results: the values of the command line that override config.yaml, as of the last run."""
 
 EXIT_REFUSED = 3
 """Exit status of a command that refuses its evidence."""

@@ -59,6 +59,18 @@ def digest(*modules: str) -> str:
     return total.hexdigest()[:16]
 
 
+def study_modules(path: Path) -> list[str]:
+    """List the modules of studies that a file imports.
+
+    Args:
+        path: a Python file, such as the notebook of a figure.
+
+    Returns:
+        Names such as 'reinduce.studies.singh2024.answers'.
+    """
+    return [name for name in _imports(path) if name.startswith(f"{PACKAGE.name}.{STUDIES}.")]
+
+
 def _name_of(path: Path) -> str:
     """A source file's name that does not depend on where the project lies: below the package, or its study."""
     if path.is_relative_to(PACKAGE):
@@ -92,7 +104,8 @@ def _imports(path: Path) -> list[str]:
     for node in _statements(ast.parse(path.read_text()).body):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             # `from reinduce.model import sites` may name a module or an object.
-            names += [node.module] if _files(node.module) == [] else _from(node)
+            is_ours = node.module == PACKAGE.name or _files(node.module)
+            names += _from(node) if is_ours else [node.module]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
     return names
