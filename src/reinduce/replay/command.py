@@ -75,6 +75,7 @@ def run_replay(args: argparse.Namespace) -> None:
     into = args.into or resolved.results / "replays" / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     values = {
         **cli_overrides,
+        **_override_study_folders(resolved),
         **_override_seeds(args.seeds, into, resolved.results),
         **_override_results(resolved.results),
     }
@@ -239,6 +240,11 @@ def _read_inventory(folder: Path) -> inventory.Inventory:
     if not recorded.is_file():
         raise ValueError(f"{folder}: it holds neither results nor a reference; make some, or give another folder")
     return inventory.build_inventory(load(json.loads(recorded.read_text()) | {"results": str(folder)}))
+
+
+def _override_study_folders(resolved: Resolved) -> dict[str, list[str]]:
+    """Further folders of studies by absolute paths: a replay runs in another folder than the project."""
+    return {"study_folders": resolved.study_folders} if resolved.study_folders else {}
 
 
 def _override_results(results: Path) -> dict[str, str]:
