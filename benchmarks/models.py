@@ -20,4 +20,4 @@ def five_token_model(task: exemplars.Spec, clamps: list[dict]) -> Transformer:
         positions="rotary",
         clamps=list(clamps),
     )
-    return Transformer(spec).initialise(0)
+    return Transformer(spec).init_weights(0)
