@@ -3,34 +3,37 @@
 from collections.abc import Callable, Iterator
 
 import torch
+from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, sequences
 
 from benchmarks import peers
 from benchmarks.models import five_token_model
 from benchmarks.timing import compared, in_turns
-from reinduce.config.specs import CheckpointSpec, TrainSpec
+from reinduce.config.job_specs import CheckpointSpec, TrainSpec
 from reinduce.model.transformer import training_losses
-from reinduce.task import exemplars
 from reinduce.train.compiled import LossFunction, compiled_losses
 from reinduce.train.optimizer import AdamW
 
 CLAMPS = {
-    "one head left": [{"what": "silence", "layer": 1, "but": 0}],
-    "previous-token head": [{"what": "attend_previous", "layer": 0, "head": 0}],
-    "first layer": [{"what": "layer_one", "layer": 1}],
-    "match": [{"what": "match", "layer": 1, "head": 0}],
-    "copy": [{"what": "copy", "layer": 1, "head": 0}],
-    "first layer and copy": [{"what": "layer_one", "layer": 1}, {"what": "copy", "layer": 1, "head": 0}],
+    "one head left": [{"type": "zero_head", "layer": 1, "except_head": 0}],
+    "previous-token head": [{"type": "force_previous_token", "layer": 0, "head": 0}],
+    "first layer": [{"type": "singh2024.perfect_layer1", "layer": 1}],
+    "match": [{"type": "singh2024.force_match", "layer": 1, "head": 0}],
+    "copy": [{"type": "singh2024.force_copy", "layer": 1, "head": 0}],
+    "first layer and copy": [
+        {"type": "singh2024.perfect_layer1", "layer": 1},
+        {"type": "singh2024.force_copy", "layer": 1, "head": 0},
+    ],
 }
 """Clamps of clamped trainings; the goal is that they cost at most 15 % of a step of a free model."""
 
 
 def five_tokens(small: bool) -> Iterator[dict]:
     """Time steps of the five-token model: as in training (compiled), in a plain loop, and of clamped models."""
-    task = exemplars.Spec(classes=10, features=32) if small else exemplars.Spec()
+    task = FewshotSpec(classes=10, features=32) if small else FewshotSpec()
     steps, batch, rate = (4 if small else 200), 32, 3e-4
     vectors = torch.rand(task.classes, task.features, generator=torch.Generator().manual_seed(1))
-    batches = [exemplars.sequences(task, "trained", batch, step) for step in range(steps)]
-    spec = TrainSpec(steps=steps, batch=batch, learning_rate=rate, checkpoints=CheckpointSpec(every={0: steps}))
+    batches = [sequences(task, "in_distribution", batch, step) for step in range(steps)]
+    spec = TrainSpec(steps=steps, batch_size=batch, learning_rate=rate, checkpoints=CheckpointSpec(every={0: steps}))
 
     def trained(clamps: list[dict], loss_function: LossFunction) -> Callable[[], list[float]]:
         """Make a function that trains a fresh model on all batches and returns their losses."""

@@ -1,12 +1,12 @@
 """Models that several benchmarks train."""
 
-from reinduce.task import exemplars
+from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec
 
 from reinduce.config.job_specs import ModelSpec
 from reinduce.model.transformer import Transformer
 
 
-def five_token_model(task: exemplars.Spec, clamps: list[dict]) -> Transformer:
+def five_token_model(task: FewshotSpec, clamps: list[dict]) -> Transformer:
     """Two layers of eight heads for sequences of exemplars, 64 wide, rotary positions."""
     spec = ModelSpec(
         n_layers=2,

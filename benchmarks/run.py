@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 import torch.nn.functional as F
+from reinduce.score.heads import attention_at
 from torch import Tensor
 
 from benchmarks import peers
@@ -31,10 +32,9 @@ from reinduce.ablate.sweep import pairs_of_heads, single_heads
 from reinduce.attribute.direct import direct_logit_attribution
 from reinduce.attribute.paths import path_patching
 from reinduce.cli import keep_freed_memory
-from reinduce.config.specs import CheckpointSpec, ModelSpec, TrainSpec
+from reinduce.config.job_specs import CheckpointSpec, ModelSpec, TrainSpec
 from reinduce.model.ablation_values import collect_ablation_values
 from reinduce.model.transformer import Transformer, token_losses
-from reinduce.score.heads import attention_at
 from reinduce.train.optimizer import AdamW
 
 MANY = 32
@@ -102,11 +102,11 @@ def a_model(small: bool, layers: int, mlp: bool = True) -> Transformer:
     """A random model of 8 heads a layer, 256 wide, for 256 tokens (or a tiny one)."""
     width, heads, vocabulary, context = (32, 4, 64, 32) if small else (256, 8, 512, 256)
     spec = ModelSpec(
-        layers=layers,
+        n_layers=layers,
         d_model=width,
-        heads=heads,
-        vocabulary=vocabulary,
-        context=context,
+        n_heads=heads,
+        vocab_size=vocabulary,
+        n_ctx=context,
         mlp_ratio=4.0 if mlp else 0.0,
         positions="learned",
     )
@@ -115,13 +115,13 @@ def a_model(small: bool, layers: int, mlp: bool = True) -> Transformer:
 
 def some_tokens(model: Transformer, rows: int) -> Tensor:
     """Random sequences [rows T]."""
-    shape = rows, model.spec.context
-    return torch.randint(1, model.spec.vocabulary, shape, generator=torch.Generator().manual_seed(1))
+    shape = rows, model.spec.n_ctx
+    return torch.randint(1, model.spec.vocab_size, shape, generator=torch.Generator().manual_seed(1))
 
 
 def repeated_tokens(model: Transformer, rows: int) -> tuple[Tensor, int]:
     """A first token, then others repeated as often as the context holds; and how many these are."""
-    period = (model.spec.context - 1) // 4
+    period = (model.spec.n_ctx - 1) // 4
     once = some_tokens(model, rows)[:, : period + 1]
     return torch.cat((once, once[:, 1:].repeat(1, 3)), dim=1), period
 
@@ -141,12 +141,12 @@ def worst(ours: dict[object, Tensor], theirs: dict[object, Tensor]) -> float:
 
 
 def all_heads(model: Transformer) -> list[tuple[int, int]]:
-    return [(layer, head) for layer in range(model.spec.layers) for head in range(model.spec.heads)]
+    return [(layer, head) for layer in range(model.spec.n_layers) for head in range(model.spec.n_heads)]
 
 
 def one_a_layer(model: Transformer) -> list[tuple[int, int]]:
     """Heads that stand for all: a peer's passes cost the same whatever the head."""
-    return [(layer, layer % model.spec.heads) for layer in range(model.spec.layers)]
+    return [(layer, layer % model.spec.n_heads) for layer in range(model.spec.n_layers)]
 
 
 def kind_of(model: Transformer) -> str:
@@ -165,7 +165,7 @@ def check_clean_losses(model: Transformer, tokens_BT: Tensor, theirs: dict[str, 
 @torch.no_grad()
 def single_ablation(small: bool) -> Iterator[dict]:
     """Every head set to zero, one at a time; and how much of the processor's matmul rate that takes."""
-    model = a_model(small, layers=6)
+    model = a_model(small, n_layers=6)
     tokens, part = some_tokens(model, 8), one_a_layer(model)
     lens, gpt2, width = peers.transformer_lens(model), peers.gpt2(model), model.spec.d_head
     plain = {"TransformerLens": peers.lens_losses(lens, tokens, [])}
@@ -186,7 +186,7 @@ def single_ablation(small: bool) -> Iterator[dict]:
     square = torch.randn(side, side)
     seconds, given = in_turns(
         {
-            "ours": lambda: list(single_heads(model, tokens, values, ["zero"], ["full"])),
+            "ours": lambda: list(single_heads(model, tokens, values, ["zero"], ["recomputed"])),
             "lens, many": lambda: {(part[0],): peers.lens_ablation(lens, many, part[:1])[: len(tokens)]},
             "lens, best": lambda: by_lens(best_lens),
             "gpt2": lambda: by_gpt2(best_gpt2),
@@ -222,22 +222,22 @@ def sweep_operations(model: Transformer, batch: int, context: int) -> float:
     spec = model.spec
     attention = 2 * 4 * spec.d_model**2 + 2 * 2 * spec.d_model * (context + 1) / 2
     mlp = 2 * 2 * spec.mlp_ratio * spec.d_model**2
-    logits = 2 * spec.d_model * spec.vocabulary
+    logits = 2 * spec.d_model * spec.vocab_size
     replaced = 2 * spec.d_head * spec.d_model
-    copies = sum(replaced + mlp + above * (attention + mlp) + logits for above in range(spec.layers))
-    return batch * context * (spec.layers * (attention + mlp) + spec.heads * copies)
+    copies = sum(replaced + mlp + above * (attention + mlp) + logits for above in range(spec.n_layers))
+    return batch * context * (spec.n_layers * (attention + mlp) + spec.n_heads * copies)
 
 
 @torch.no_grad()
 def patterns_kept(small: bool) -> Iterator[dict]:
     """Every head set to zero, one at a time, all attention patterns frozen at their clean values."""
-    model = a_model(small, layers=6)
+    model = a_model(small, n_layers=6)
     tokens, part = some_tokens(model, 8), one_a_layer(model)
     lens, values = peers.transformer_lens(model), collect_ablation_values(model, tokens)
     patterns = peers.lens_patterns(lens, tokens)
     seconds, given = in_turns(
         {
-            "ours": lambda: list(single_heads(model, tokens, values, ["zero"], ["pattern_preserving"])),
+            "ours": lambda: list(single_heads(model, tokens, values, ["zero"], ["frozen_patterns"])),
             "patterns": lambda: peers.lens_patterns(lens, tokens),
             "lens": lambda: {(head,): peers.lens_pattern_preserving(lens, tokens, head, patterns) for head in part},
         }
@@ -259,7 +259,7 @@ def pairs(small: bool, mlp: bool) -> Iterator[dict]:
     part = every[::10]
     seconds, given = in_turns(
         {
-            "ours": lambda: list(pairs_of_heads(model, tokens, values, ["zero"], ["full"])),
+            "ours": lambda: list(pairs_of_heads(model, tokens, values, ["zero"], ["recomputed"])),
             "lens": lambda: {pair: peers.lens_ablation(lens, tokens, list(pair)) for pair in part},
         }
     )
@@ -340,7 +340,7 @@ def attribution(small: bool, mlp: bool) -> Iterator[dict]:
 def paths(small: bool, mlp: bool) -> Iterator[dict]:
     """Path patching: every head of the first layer to the queries of every later head."""
     model = a_model(small, 4, mlp)
-    tokens, heads = some_tokens(model, 4), model.spec.heads
+    tokens, heads = some_tokens(model, 4), model.spec.n_heads
     lens, values = peers.transformer_lens(model), collect_ablation_values(model, tokens)
     mean_BTE = values.select("mean", 0, slice(None))[:, :, 1].expand(len(tokens), -1, -1)
     receivers = [head for head in all_heads(model) if head[0] > 0]
@@ -366,10 +366,12 @@ def paths(small: bool, mlp: bool) -> Iterator[dict]:
 
 def training(small: bool) -> Iterator[dict]:
     """A training step against a plain loop, from the same weights, on the same tokens."""
-    model = a_model(small, layers=2).requires_grad_(True).train()
+    model = a_model(small, n_layers=2).requires_grad_(True).train()
     tokens, plain = some_tokens(model, 16), peers.plain_gpt(model)
     targets = F.pad(tokens[:, 1:], (0, 1), value=-1)
-    spec = TrainSpec(steps=1, batch=16, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 1}), clip=1.0)
+    spec = TrainSpec(
+        steps=1, batch_size=16, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 1}), grad_clip_norm=1.0
+    )
     our_optimizer = AdamW(spec, model)
     gradient = torch.empty(our_optimizer.size)
     their_optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-3, weight_decay=0.0)

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, sequences
 from torch import Tensor
 
 from benchmarks.models import five_token_model
-from reinduce.config.specs import CheckpointSpec, ModelSpec, TrainSpec
+from reinduce.config.job_specs import CheckpointSpec, ModelSpec, TrainSpec
 from reinduce.model.transformer import Transformer, training_losses
-from reinduce.task import exemplars
 from reinduce.train.accumulator import GradientAccumulator
 from reinduce.train.compiled import compiled_losses
 from reinduce.train.optimizer import AdamW, learning_rate
@@ -49,7 +49,7 @@ def large(device: str, batch: int, small: bool) -> Iterator[dict]:
     """Twelve layers, 768 wide, with MLPs; contexts of 1,024 tokens."""
     layers, width, context, vocabulary = (2, 64, 32, 100) if small else (12, 768, 1024, 50257)
     model = ModelSpec(
-        layers=layers, d_model=width, heads=max(4, width // 64), vocabulary=vocabulary, context=context, mlp_ratio=4.0
+        n_layers=layers, d_model=width, n_heads=max(4, width // 64), vocab_size=vocabulary, n_ctx=context, mlp_ratio=4.0
     )
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(1, vocabulary, (batch, context), generator=generator).to(device)
@@ -67,9 +67,9 @@ def large(device: str, batch: int, small: bool) -> Iterator[dict]:
 
 def five_tokens(device: str, small: bool) -> Iterator[dict]:
     """The five-token model, steps a second."""
-    task = exemplars.Spec(classes=10, features=32) if small else exemplars.Spec()
+    task = FewshotSpec(classes=10, features=32) if small else FewshotSpec()
     vectors = torch.rand(task.classes, task.features, generator=torch.Generator().manual_seed(1)).to(device)
-    tokens = exemplars.sequences(task, "trained", 32, 0).to(device)
+    tokens = sequences(task, "in_distribution", 32, 0).to(device)
     for fast in (False, True):
         model = five_token_model(task, []).to(device).set_features(vectors)
         seconds = seconds_a_step(model, tokens, "float32", fast, steps=10 if small else 500)
@@ -80,7 +80,7 @@ def seconds_a_step(model: Transformer, tokens: Tensor, precision: str, fast: boo
     """Seconds of a training step as `reinduce train` takes it, without reading data, after a warm-up."""
     spec = TrainSpec(
         steps=steps,
-        batch=len(tokens),
+        batch_size=len(tokens),
         learning_rate=1e-4,
         precision=precision,
         checkpoints=CheckpointSpec(every={0: 1}),
