@@ -6,7 +6,8 @@ import json
 import pytest
 import torch
 
-from reinduce.config.job_specs import ModelSpec, PositionRanges, from_dict
+from reinduce.config.job_specs import ModelSpec, from_dict
+from reinduce.config.metric_settings import PositionRanges
 from reinduce.data.command import run_data
 from reinduce.model.transformer import Transformer
 

@@ -5,7 +5,7 @@ import torch
 from reinduce.task.evaluation import Questions, in_context_score
 
 from reinduce.ablate.command import Effects
-from reinduce.config.job_specs import MetricSettings
+from reinduce.config.metric_settings import MetricSettings
 
 
 @pytest.fixture

@@ -8,16 +8,8 @@ from pathlib import Path
 import pytest
 
 from reinduce import tables
-from reinduce.config.job_specs import (
-    ArmSpec,
-    CheckpointSpec,
-    MetricSettings,
-    ModelSpec,
-    PositionRanges,
-    TrainSpec,
-    stream_seed,
-    to_json,
-)
+from reinduce.config.job_specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, stream_seed, to_json
+from reinduce.config.metric_settings import MetricSettings, PositionRanges
 from reinduce.trace.files import write_text
 
 CONTEXT = 128

@@ -8,7 +8,7 @@ from reinduce.score.heads import diagonals, prefix_matching, repeat_offsets
 from reinduce.score.losses import heldout_losses, repeat_gain
 from reinduce.task.evaluation import read_questions, skill
 
-from reinduce.config.job_specs import MetricSettings
+from reinduce.config.metric_settings import MetricSettings
 from reinduce.model.patterns import induction_pattern
 from reinduce.score import trajectory
 from reinduce.score.checkpoint import head_scores, model_scores, read_frozen_sets

@@ -5,7 +5,7 @@ import torch
 from reinduce.task.evaluation import copyable, in_context_score, loss_indices, read_examples
 from reinduce.task.specs import EvaluationSpec
 
-from reinduce.config.job_specs import PositionRanges
+from reinduce.config.metric_settings import PositionRanges
 
 
 def slow_copyable(example):

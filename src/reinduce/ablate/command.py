@@ -12,7 +12,8 @@ import torch
 from reinduce.ablate.heads import HeadAblations
 from reinduce.config.arm_contents import ablations_of_arm, metrics_of_arm, modules_of_arm, unavailable_reason
 from reinduce.config.declare import Ablation
-from reinduce.config.job_specs import AblateSpec, ArmSpec, MetricSettings, checkpoint_name, read_spec, require
+from reinduce.config.job_specs import ArmSpec, checkpoint_name, read_spec, require
+from reinduce.config.metric_settings import AblateSpec, MetricSettings
 from reinduce.config.task_definition import TaskDefinition, read_task
 from reinduce.metrics.inputs import AblationInputs, EvaluationSets
 from reinduce.metrics.training import read_window

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from reinduce.config.declare import Metric
-from reinduce.config.job_specs import MetricSettings
+from reinduce.config.metric_settings import MetricSettings
 from reinduce.metrics.inputs import EvaluationSets
 from reinduce.metrics.of_stages import BEFORE_AFTER
 

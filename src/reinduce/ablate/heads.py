@@ -13,7 +13,8 @@ from reinduce.ablate.effects import AblationMetrics
 from reinduce.ablate.joint import ABLATIONS, MAX_SEQUENCES_PER_PASS, OTHER_INTERVENTIONS, joint_losses
 from reinduce.ablate.sweep import DOWNSTREAM, pairs_of_heads, single_heads
 from reinduce.config.declare import Metric
-from reinduce.config.job_specs import AblateSpec, ArmSpec, MetricSettings, require, stream_seed
+from reinduce.config.job_specs import ArmSpec, require, stream_seed
+from reinduce.config.metric_settings import AblateSpec, MetricSettings
 from reinduce.metrics.head_selection import Head, heads_above_threshold, heads_name, layer_matched_random_heads
 from reinduce.metrics.inputs import EvaluationSets
 from reinduce.model.ablation_values import collect_ablation_values

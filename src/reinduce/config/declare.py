@@ -1,8 +1,8 @@
 """Declarations: tasks, metrics, interventions and ablations, each declared once and found by its name.
 
 A library module or a study's module declares with the decorators `task`, `metric`, `intervention` and
-`ablation`. Stages, rules and configuration know no declaration by name: they ask `find_all` and `find`,
-which import the modules that may declare one. Library names are plain (`repeated_phrases`); outside of
+`ablation`. Stages, rules and configuration know no declaration by name: they ask `config.find`, which
+imports the modules that may declare one. Library names are plain (`repeated_phrases`); outside of
 its own study, a study's name carries the study (`singh2024.force_match`).
 
 | declared | library modules | modules of a study |
@@ -13,30 +13,12 @@ its own study, a study's name carries the study (`singh2024.force_match`).
 | ablation | – | `interventions`, `interventions.*` |
 """
 
-import importlib
-import importlib.util
 import inspect
-import pkgutil
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
-from reinduce.config.deferred_torch import torch_deferred
-
 STUDIES = "reinduce.studies"
-LIBRARY_MODULES = {
-    "task": ("reinduce.tasks",),
-    "metric": ("reinduce.metrics",),
-    "intervention": ("reinduce.model.clamps",),
-    "ablation": (),
-}
-"""Kind of declaration → library packages and modules that declare it."""
-STUDY_MODULES = {"task": "tasks", "metric": "metrics", "intervention": "interventions", "ablation": "interventions"}
-"""Kind of declaration → the module or package of a study that declares it."""
-
 Level = Literal["head", "layer", "model", "run", "effect"]
 
 
@@ -155,6 +137,11 @@ def _record(kind: str, name: str, declared: Any, module: str) -> None:
         where = f"in {known[name].module} and in {module}"
         raise DeclarationError(f"{kind} {name!r} is declared twice: {where}; rename one")
     known[name] = declared
+
+
+def declared_in(kind: str, owner: str) -> dict[str, Any]:
+    """Return what imported modules of the library (owner '') or of a study declare of a kind, by name."""
+    return dict(_DECLARED.get((kind, owner), {}))
 
 
 def metric(
@@ -282,168 +269,3 @@ def qualify(name: str, owner: str) -> str:
     ('singh2024.force_match', 'zero_head')
     """
     return f"{owner}.{name}" if owner else name
-
-
-def find_all(kind: str, study: str = "") -> dict[str, Any]:
-    """Return everything of a kind that the library and a study declare.
-
-    Args:
-        kind: task, metric, intervention or ablation.
-        study: a study's key; '': the library alone.
-
-    Returns:
-        Name → declaration, by the names that the study itself uses.
-
-    Raises:
-        DeclarationError: if a study's module cannot be imported, or the study declares a name that the library has.
-    """
-    for module in LIBRARY_MODULES[kind]:
-        _import_with_submodules(module)
-    found = dict(_DECLARED.get((kind, ""), {}))
-    if study:
-        _import_with_submodules(f"{STUDIES}.{study}.{STUDY_MODULES[kind]}")
-        own = _DECLARED.get((kind, study), {})
-        taken = sorted(set(found) & set(own))
-        if taken:
-            where = own[taken[0]].module
-            raise DeclarationError(f"{where}: the library already has a {kind} {taken[0]!r}; give yours another name")
-        found |= own
-    return found
-
-
-def find(kind: str, name: str) -> Any:
-    """Return one declaration by its qualified name.
-
-    Raises:
-        ValueError: if there is none, listing those that there are.
-    """
-    study, _, plain = name.rpartition(".")
-    known = find_all(kind, study)
-    if plain not in known or known[plain].owner != study:
-        there = ", ".join(qualify(other, declared.owner) for other, declared in known.items())
-        raise ValueError(f"no {kind} {name!r}; there are: {there}")
-    return known[plain]
-
-
-@cache
-def _import_with_submodules(name: str) -> None:
-    """Import a module and, of a package, all its modules; do nothing for a study's module that does not exist."""
-    if not _exists(name):
-        return
-    with torch_deferred():
-        package = _import(name)
-        for found in pkgutil.iter_modules(getattr(package, "__path__", ())):
-            _import(f"{name}.{found.name}")
-
-
-def _exists(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def _import(name: str) -> Any:
-    """Import a module.
-
-    Raises:
-        DeclarationError: with file, line and error, if a study's module fails; errors of the library stay as they are.
-    """
-    try:
-        return importlib.import_module(name)
-    except Exception as error:
-        if not name.startswith(f"{STUDIES}.") or isinstance(error, DeclarationError):
-            raise
-        where = _place_of(error, name)
-        raise DeclarationError(f"{where}: {type(error).__name__}: {error}; correct the study's code") from None
-
-
-def _place_of(error: Exception, module: str) -> str:
-    """Return file and line of the study's code that an import failed at."""
-    if isinstance(error, SyntaxError):
-        return f"{error.filename}, line {error.lineno}"
-    folders = [str(Path(folder)) for folder in importlib.import_module(STUDIES).__path__]
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if any(frame.filename.startswith(folder) for folder in folders)]
-    return f"{own[-1].filename}, line {own[-1].lineno}" if own else module
-
-
-def modules_of(names: Iterable[tuple[str, str]]) -> list[str]:
-    """Return the modules of some declarations, each once.
-
-    Args:
-        names: pairs of kind and qualified name.
-    """
-    return list(dict.fromkeys(find(kind, name).module for kind, name in names))
-
-
-def applicable_metrics(
-    sets: Iterable[str], layers: int, has_heads: bool, study: str, chosen: Iterable[str] | None = None
-) -> dict[str, Metric]:
-    """Return the metrics that a model on a task has, in an order in which each follows those it needs.
-
-    Args:
-        sets: names of the task's evaluation sets.
-        layers: layers of the model.
-        has_heads: whether it has attention heads.
-        study: the arm's study, whose own metrics count beside the library's.
-        chosen: names to choose from them, with what they need; None: all.
-
-    Raises:
-        ValueError: for a chosen metric that there is not, or that this model or task cannot have.
-    """
-    there = set(sets)
-    known = find_all("metric", study)
-    fits = {
-        name: found
-        for name, found in known.items()
-        if found.level != "effect" and found.compute is not None and _fits(found, known, there, layers, has_heads)
-    }
-    if chosen is not None:
-        fits = _with_needed(chosen, known, fits)
-    return dict(_ordered(fits))
-
-
-def _fits(found: Metric, known: Mapping[str, Metric], sets: set[str], layers: int, has_heads: bool) -> bool:
-    if found.level == "run":
-        # A curve that needs heads is empty for a model without; the run's metric is then null, not missing.
-        return all(name in known and set(known[name].sets) <= sets for name in found.after)
-    own = set(found.sets) <= sets and layers >= found.min_layers and (has_heads or not found.needs_heads)
-    return own and all(name in known and _fits(known[name], known, sets, layers, has_heads) for name in found.after)
-
-
-def _with_needed(chosen: Iterable[str], known: Mapping[str, Metric], fits: Mapping[str, Metric]) -> dict[str, Metric]:
-    found: dict[str, Metric] = {}
-    waiting = list(chosen)
-    while waiting:
-        name = waiting.pop(0)
-        if name not in known:
-            raise ValueError(f"no metric {name!r}; there are: {', '.join(sorted(fits))}")
-        if name not in fits:
-            raise ValueError(f"metric {name!r} cannot be measured here: it needs {_needs(known[name])}")
-        if name not in found:
-            found[name] = fits[name]
-            waiting += [other for other in fits[name].after if other in fits]
-    return found
-
-
-def _needs(found: Metric) -> str:
-    parts = [f"the evaluation sets {', '.join(found.sets)}"] if found.sets else []
-    parts += ["attention heads"] if found.needs_heads else []
-    parts += [f"{found.min_layers} layers or more"] if found.min_layers > 1 else []
-    return " and ".join(parts) or "other metrics that this arm lacks"
-
-
-def _ordered(metrics: Mapping[str, Metric]) -> Iterator[tuple[str, Metric]]:
-    placed: set[str] = set()
-
-    def place(name: str) -> Iterator[tuple[str, Metric]]:
-        if name in placed or name not in metrics:
-            return
-        placed.add(name)
-        for needed in metrics[name].after:
-            yield from place(needed)
-        yield name, metrics[name]
-
-    for name in metrics:
-        yield from place(name)

@@ -6,8 +6,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from reinduce.config.arm_contents import unavailable_reason
-from reinduce.config.job_specs import AblateSpec, ArmSpec, MetricSettings, to_json
+from reinduce.config.job_specs import ArmSpec, to_json
 from reinduce.config.layout import checkpoint_steps
+from reinduce.config.metric_settings import AblateSpec, MetricSettings
 from reinduce.config.task_definition import TaskDefinition
 from reinduce.config.user_config import Cluster, Config, Study
 from reinduce.trace.chain import CLI_OVERRIDES

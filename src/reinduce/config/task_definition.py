@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from reinduce.config.declare import find, qualify
+from reinduce.config.declare import qualify
+from reinduce.config.find import find
 from reinduce.config.job_specs import from_dict, require, stream_seed
 
 if TYPE_CHECKING:

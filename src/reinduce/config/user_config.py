@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from reinduce.config.job_specs import AblateSpec, GraftSpec, MetricSettings
+from reinduce.config.job_specs import GraftSpec
 from reinduce.config.layout import DRAWN
+from reinduce.config.metric_settings import AblateSpec, MetricSettings
 
 # Names become files, rules and wildcards.
 STUDY = "[a-z0-9_]+"

@@ -18,7 +18,7 @@ from reinduce.tasks.evaluation_sets import EvaluationSet
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from reinduce.config.job_specs import MetricSettings
+    from reinduce.config.metric_settings import MetricSettings
     from reinduce.config.task_definition import TaskDefinition
     from reinduce.model.transformer import Transformer
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from reinduce.config.declare import metric
-from reinduce.config.job_specs import PositionRanges, require
+from reinduce.config.job_specs import require
+from reinduce.config.metric_settings import PositionRanges
 from reinduce.metrics.inputs import MetricInputs
 from reinduce.metrics.tolerances import NATS
 from reinduce.tasks.evaluation_sets import EvaluationSet
@@ -20,7 +21,7 @@ from reinduce.tasks.token_classes import completes_seen_bigram
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from reinduce.config.job_specs import MetricSettings
+    from reinduce.config.metric_settings import MetricSettings
 
 TOKEN_CLASSES = ("all", "copyable", "other")
 

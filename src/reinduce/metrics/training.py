@@ -15,7 +15,7 @@ from reinduce.config.declare import metric
 from reinduce.metrics.tolerances import NATS, SHARES, STEPS
 
 if TYPE_CHECKING:
-    from reinduce.config.job_specs import MetricSettings
+    from reinduce.config.metric_settings import MetricSettings
 
 Curve = list[tuple[int, float]]
 Curves = Mapping[str, Curve]

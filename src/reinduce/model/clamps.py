@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from reinduce.config.declare import find, intervention
+from reinduce.config.declare import intervention
+from reinduce.config.find import find
 from reinduce.config.job_specs import STRICT, ModelSpec, from_dict, require
 from reinduce.model.interventions import Intervention
 from reinduce.model.patterns import previous_token_pattern

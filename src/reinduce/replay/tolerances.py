@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from reinduce.config.declare import Tolerance, find_all
+from reinduce.config.declare import Tolerance
+from reinduce.config.find import find_all
 from reinduce.metrics.tolerances import NATS
 
 COLUMNS = {

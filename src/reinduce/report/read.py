@@ -13,8 +13,9 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from reinduce import tables
-from reinduce.config.job_specs import ArmSpec, MetricSettings, read_spec
+from reinduce.config.job_specs import ArmSpec, read_spec
 from reinduce.config.layout import RUN_TABLES, checkpoint_steps, drawn_files, score_files, seed_folders, series_file
+from reinduce.config.metric_settings import MetricSettings
 
 
 def load_arms(results: str | Path, study: str, tasks: Iterable[str] | None = None) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from reinduce.config.declare import Metric
-from reinduce.config.job_specs import MetricSettings
+from reinduce.config.metric_settings import MetricSettings
 from reinduce.metrics.inputs import EvaluationSets, MetricInputs
 from reinduce.model.transformer import Transformer
 from reinduce.score.passes import Pass, plan_passes, run_pass

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from reinduce.config.arm_contents import metrics_of_arm, modules_of_arm
 from reinduce.config.declare import Metric
-from reinduce.config.job_specs import ArmSpec, MetricSettings, checkpoint_name, read_spec
+from reinduce.config.job_specs import ArmSpec, checkpoint_name, read_spec
+from reinduce.config.metric_settings import MetricSettings
 from reinduce.config.task_definition import read_task
 from reinduce.metrics.inputs import EvaluationSets
 from reinduce.metrics.losses import classify_set, loss_by_position

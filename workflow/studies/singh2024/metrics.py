@@ -22,7 +22,7 @@ from reinduce.metrics.training import Curve, first_crossing
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from reinduce.config.job_specs import MetricSettings
+    from reinduce.config.metric_settings import MetricSettings
     from reinduce.model.transformer import Transformer
 
 LEARNED = 0.4 * math.log(2)
