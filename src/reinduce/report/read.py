@@ -14,8 +14,66 @@ import pyarrow.compute as pc
 
 from reinduce import tables
 from reinduce.config.job_specs import ArmSpec, read_spec
-from reinduce.config.layout import RUN_TABLES, checkpoint_steps, drawn_files, score_files, seed_folders, series_file
+from reinduce.config.layout import (
+    RUN_TABLES,
+    checkpoint_steps,
+    drawn_files,
+    run_table_files,
+    score_files,
+    seed_folders,
+    series_file,
+)
 from reinduce.config.metric_settings import MetricSettings
+
+
+def load(
+    table: str,
+    results: str | Path = "results",
+    study: str | None = None,
+    arm: str | None = None,
+    **equal: Any,
+) -> pd.DataFrame:
+    """Load a table of results as a data frame.
+
+    Args:
+        table: The table's name, such as `scores`, `trajectories`, `ablations` or `ledger`.
+        results: Folder of results.
+        study: The study's key; None: all.
+        arm: The arm within its study; None: all.
+        equal: Column → the value that rows must have there, such as `metric="prefix_matching"`.
+
+    Returns:
+        The rows of all runs that the configuration had when the results were made.
+
+    Raises:
+        ValueError: There is no such table.
+        FileNotFoundError: No run has it.
+
+    Example:
+        >>> import tempfile
+        >>> results = tempfile.mkdtemp()
+        >>> rows = [{"study": "mine", "claim": "one", "verdict": "holds"}]
+        >>> _ = tables.write_rows("ledger", rows, f"{results}/ledger.parquet")
+        >>> load("ledger", results, study="mine").verdict.tolist()
+        ['holds']
+    """
+    known = sorted({"ledger", "scores", "loss_components", *RUN_TABLES})
+    if table not in known:
+        raise ValueError(f"no table {table!r}; there are: {', '.join(known)}")
+    chosen = {name: value for name, value in (("study", study), ("arm", arm)) if value is not None} | equal
+    folder = Path(results)
+    if table == "ledger":
+        paths = [folder / "ledger.parquet"]
+    elif table == "loss_components":
+        paths = sorted(folder.glob(f"{study or '*'}/series/*.parquet"))
+        paths = [path for path in paths if not path.name.endswith(".trajectories.parquet")]
+    else:
+        specs = [read_spec(ArmSpec, path) for path in sorted(folder.glob(f"{study or '*'}/{arm or '*'}/train.json"))]
+        paths = [path for spec in specs for path in _list_run_files(table, folder, spec)]
+    paths = [path for path in paths if path.is_file()]
+    if not paths:
+        raise FileNotFoundError(f"{folder}: no {table} of {study or 'any study'}, {arm or 'any arm'}; make them first")
+    return _load_table(table, paths, **chosen)
 
 
 def load_arms(results: str | Path, study: str, tasks: Iterable[str] | None = None) -> pd.DataFrame:
@@ -265,6 +323,13 @@ def _describe_arm(spec: ArmSpec, seeds: list[int]) -> dict[str, Any]:
         "spec": spec,
         "seeds": seeds,
     }
+
+
+def _list_run_files(table: str, results: Path, spec: ArmSpec) -> list[Path]:
+    """The files of a table of an arm's runs, as far as its seeds are configured."""
+    seeds = _configured_seeds(results / spec.study / "seeds.json").get(spec.arm, [])
+    folders = seed_folders(results, f"{spec.study}/{spec.arm}", seeds)
+    return [path for folder in folders for path in run_table_files(table, folder, spec)]
 
 
 def _list_score_files(results: str | Path, study: str, arm: pd.Series) -> list[Path]:
