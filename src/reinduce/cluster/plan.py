@@ -136,7 +136,7 @@ class Plan:
         """
         folders = shlex.join(self.resolved.study_folders).replace("{", "{{").replace("}", "}}")
         studies = f" --studies {folders}" if folders else ""
-        return f"reinduce {command} --rule {{params.rule:q}} {{wildcards}} --log {{log:q}}{studies} {arguments}"
+        return f"reinduce {command} --rule {{params.rule:q}} {{wildcards}}{studies} --log {{log:q}} {arguments}"
 
     def resources(self, megabytes: float, minutes: float) -> dict:
         """Return the resources of a job on one core: memory and time at its first attempt, then twice as much."""
