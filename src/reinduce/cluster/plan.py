@@ -12,8 +12,8 @@ from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
-from reinduce.cli import JOB_SEPARATOR, stage_module
 from reinduce.cluster.jobs import JobGroup, estimate_training_resources, group_jobs, resources_for
+from reinduce.commands import JOB_SEPARATOR, stage_module
 from reinduce.config import layout
 from reinduce.config.arm_contents import modules_of_arm
 from reinduce.config.job_specs import ArmSpec
