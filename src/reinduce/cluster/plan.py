@@ -4,15 +4,15 @@ The files in workflow/rules give Snakemake what this module computes. It does no
 can be tested alone. Paths come from `reinduce.config.layout`, job groups and resources from `reinduce.cluster.jobs`.
 """
 
-import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
 from reinduce.cluster.jobs import JobGroup, estimate_training_resources, group_jobs, resources_for
+from reinduce.cluster.planned_rule import PlannedRule, name_rule
 from reinduce.commands import JOB_SEPARATOR, stage_module
 from reinduce.config import layout
 from reinduce.config.arm_contents import modules_of_arm
@@ -31,37 +31,6 @@ STAGE_SPECS = {
 
 STAGE_TABLE = {"ablate": "ablations", "attribute": "attributions"}
 """Stage → the table that it makes, for stages that skip the arms without that table."""
-
-
-@dataclass(frozen=True)
-class PlannedRule:
-    """One rule: a stage applied to one task, one job group, or one figure."""
-
-    name: str
-    """The name of the rule."""
-    label: str
-    """The name of its jobs in messages; it may contain wildcards, such as `{wildcards.seed}`."""
-    inputs: Mapping[str, object]
-    """Name → the files that a job reads, or a function from wildcards to them."""
-    outputs: list[Path]
-    """The files that a job writes."""
-    log: str
-    """The log of a job."""
-    benchmark: str
-    """The file with a job's time and memory."""
-    params: Mapping[str, object]
-    """Name → what else the command is called with; `rule` is the rule's name."""
-    resources: Mapping[str, object] = field(default_factory=dict)
-    """Resource → what a job requests, where that depends on more than the stage."""
-    core_seconds: int = 0
-    """The estimated seconds of one core that the trainings of a job group take."""
-    report_entry: Mapping[str, object] = field(default_factory=dict)
-    """For a figure: its caption, category and labels in Snakemake's report."""
-
-
-def name_rule(stage: str, name: str) -> str:
-    """Return the name of the rule for a stage and a task, job group or figure: letters, digits and underscores."""
-    return re.sub(r"\W", "_", f"{stage}_{name}")
 
 
 def package_versions(task: TaskDefinition) -> dict[str, str]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from reinduce.config.job_specs import ArmSpec, digest, stream_seed
 from reinduce.model.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, save_checkpoint
-from reinduce.model.interventions import check_interventions
+from reinduce.model.intervention_checks import check_interventions
 from reinduce.model.transformer import Transformer, training_losses
 from reinduce.train.accumulator import GradientAccumulator
 from reinduce.train.compiled import LossFunction
