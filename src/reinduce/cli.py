@@ -13,10 +13,14 @@ import time
 import traceback
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from reinduce import studies
 from reinduce.commands import COMMANDS, JOB_SEPARATOR, stage_module
 from reinduce.trace import chain
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
 USER_ERRORS = (ValueError, OSError)
 """Errors that a user can fix; they print one line. Internal errors print a traceback."""
@@ -113,7 +117,7 @@ class BlockPandasImport:
     @classmethod
     def find_spec(cls, name, path=None, target=None) -> ModuleSpec | None:
         """Return a specification for pandas that cannot be loaded; None for other modules."""
-        return ModuleSpec(name, cls) if name == "pandas" else None
+        return ModuleSpec(name, cast("Loader", cls)) if name == "pandas" else None
 
     @staticmethod
     def create_module(spec: ModuleSpec) -> None:

@@ -62,6 +62,10 @@ def list_outputs(stage: str, folder: Path, run: Run) -> list[Path]:
     return [folder / layout.RUN_TABLES[STAGE_TABLE[stage]]]
 
 
+Arguments = list[str | int | Path]
+"""What follows a command on its command line."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """The rules, files and commands of the workflow for one resolved configuration."""
@@ -250,7 +254,7 @@ class Plan:
     def _plan_figure(self, study: str, figure: str) -> PlannedRule:
         name, content = f"{study}.{figure}", self.resolved.studies[study].figures[figure]
         notebook = f"{self.resolved.folders[study]}/figures/{figure}.py"
-        arms = content.reads or {study: self.resolved.studies[study].arms}
+        arms = content.reads or {study: list(self.resolved.studies[study].arms)}
         names, tables = [f"{key}/{arm}" for key in arms for arm in arms[key]], list(content.tables)
         runs = {key: (self.resolved.runs[key].arm, self.resolved.runs[key].seeds) for key in names}
         return PlannedRule(
@@ -308,17 +312,23 @@ class Plan:
         source = self.resolved.runs[f"{arm.study}/{arm.graft.arm}"]
         return layout.source_checkpoint_file(self.results, arm, seed, source.arm, source.seeds)
 
-    def _list_arguments(self, stage: str, arm: ArmSpec, seed: int) -> list[str | int | Path]:
+    def _list_arguments(self, stage: str, arm: ArmSpec, seed: int) -> Arguments:
         folder = Path(self.results, arm.study, arm.arm)
         run = folder / f"seed{seed}"
-        data = ["--seed", seed, "--data", f"{self.results}/data/{arm.task}"]
+        data: Arguments = ["--seed", seed, "--data", f"{self.results}/data/{arm.task}"]
         if stage == "train":
-            graft = ["--source-checkpoint", self._find_source_checkpoint(arm, seed)] if arm.graft else []
+            graft: Arguments = ["--source-checkpoint", self._find_source_checkpoint(arm, seed)] if arm.graft else []
             return [folder / "train.json", *data, *graft, "--out", run / "train"]
-        read = [*data, "--checkpoints", run / "train/checkpoints"]
+        read: Arguments = [*data, "--checkpoints", run / "train/checkpoints"]
         if stage == "score":
             return [folder / "metrics.json", "--train", folder / "train.json", *read, "--out", run / "score"]
         if stage == "ablate":
-            specs = [folder / "ablate.json", "--train", folder / "train.json", "--metrics", folder / "metrics.json"]
+            specs: Arguments = [
+                folder / "ablate.json",
+                "--train",
+                folder / "train.json",
+                "--metrics",
+                folder / "metrics.json",
+            ]
             return [*specs, *read, "--scores", run / "score", "--out", run / "ablate"]
         return ["--train", folder / "train.json", *read, "--out", run / "attribute"]
