@@ -135,8 +135,8 @@ def test_a_fault_names_the_key_and_what_was_expected(project, changes, expected)
 def test_measurements_must_fit_the_task(project):
     found = problems(project, tasks={"phrases": {"n_ctx": 121}})
     assert (
-        "workflow/scales/laptop.yaml: measure.icl_position_ranges: 126/12 reaches index 126, the last of task phrases is 120"
-        in found
+        "workflow/scales/laptop.yaml: measure.icl_position_ranges: 126/12 reaches index 126, "
+        "the last of task phrases is 120" in found
     )
     assert len(found) == 4, "four of the five pairs, each told once"
     scale = project / "workflow/scales/laptop.yaml"

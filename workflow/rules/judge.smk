@@ -29,7 +29,9 @@ rule claim:
     message:
         "judge: {wildcards.study}.{wildcards.claim}"
     shell:
-        plan.shell_command("judge", "{params.name:q} --claim {input.claim:q} --results {params.results:q} --out {output:q}")
+        plan.shell_command(
+            "judge", "{params.name:q} --claim {input.claim:q} --results {params.results:q} --out {output:q}"
+        )
 
 
 rule ledger:

@@ -54,8 +54,8 @@ def ablate_run(args: argparse.Namespace) -> StageOutputs:
     began = time.monotonic()
     ablated: set[tuple] = set()
     with rows_writer("ablations", args.out / "ablations.parquet") as write:
-        for step, rows in ablate_checkpoints(args, arm, task, settings, steps, last_scores):
-            rows = list(rows)
+        for step, found in ablate_checkpoints(args, arm, task, settings, steps, last_scores):
+            rows = list(found)
             ablated |= {(step, row["intervention"], row["downstream"], row["heads"]) for row in rows}
             write({"study": arm.study, "arm": arm.arm, "seed": args.seed, "step": step} | row for row in rows)
     seconds = time.monotonic() - began
@@ -101,7 +101,7 @@ def ablate_checkpoints(
         heads = HeadAblations(arm, args.seed, read_spec(AblateSpec, args.ablate), settings, metrics, sets)
         trajectories = read_table("trajectories", [args.scores / "trajectories.parquet"]).to_pylist()
         heads.set_window(model_at, steps, read_window(trajectories))
-    own = ablations_of_arm(arm, task).values()
+    own = list(ablations_of_arm(arm, task).values())
     for step in steps:
         yield step, ablate_checkpoint(model_at(step), step, steps, heads, own, sets, scores)
 

@@ -66,12 +66,12 @@ class HeadAblations:
             if selection == "pair" and not is_last:
                 continue
             summed: dict[tuple[tuple[str, str], tuple[Head, ...]], Tensor] = {}
-            for rows, ablation, heads, losses in sweep(model, tokens_BT, values, self.spec.sweep_methods):
-                for copy, part in zip(heads, self.few.measure(losses, rows), strict=True):
+            for rows, ablation, copies, losses in sweep(model, tokens_BT, values, self.spec.sweep_methods):
+                for copy, part in zip(copies, self.few.measure(losses, rows), strict=True):
                     key = (ablation, copy)
                     summed[key] = summed[key] + part if key in summed else part
             for ((method, downstream), heads), total in summed.items():
-                facts = {"intervention": method, "downstream": downstream}
+                facts: dict[str, Any] = {"intervention": method, "downstream": downstream}
                 facts |= {"selection": selection, "heads": heads_name(heads)}
                 if selection == "single":
                     facts |= {"layer": heads[0][0], "head": heads[0][1]}

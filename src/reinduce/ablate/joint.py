@@ -56,8 +56,8 @@ def joint_losses(
     known = [*ABLATIONS, *((name, DOWNSTREAM[0]) for name in OTHER_INTERVENTIONS)]
     for kind, _ in interventions:
         if kind not in known:
-            names = ", ".join(f"{name} ({downstream})" for name, downstream in known)
-            raise ValueError(f"no intervention {kind[0]} ({kind[1]}); there are: {names}")
+            there = ", ".join(f"{name} ({downstream})" for name, downstream in known)
+            raise ValueError(f"no intervention {kind[0]} ({kind[1]}); there are: {there}")
     parts = []
     for start in range(0, len(tokens_BT), MAX_SEQUENCES_PER_PASS):
         rows = slice(start, min(start + MAX_SEQUENCES_PER_PASS, len(tokens_BT)))

@@ -54,7 +54,7 @@ def single_heads(
     for rows, tokens in microbatches(tokens_BT, model.spec.n_heads * len(methods)):
         clean = CleanCache.run(model, tokens)
         for layer in range(model.spec.n_layers):
-            heads = [((layer, head),) for head in range(model.spec.n_heads)]
+            heads: list[tuple[Head, ...]] = [((layer, head),) for head in range(model.spec.n_heads)]
             mid, z = clean.resid_mid[layer], clean.z[layer]
             selected = [values.select(method, layer, rows) for method in methods]
             mid_NTD = torch.cat([ablate_each_head(model, layer, mid, z, value) for value in selected])
@@ -113,7 +113,9 @@ def _pairs(
         if len(left):
             # Within a layer the changes of two heads add up.
             both = mid_HBTD[left] + mid_HBTD[right] - mid_BTD
-            heads = [((first, a), (first, b)) for a, b in zip(left.tolist(), right.tolist(), strict=True)]
+            heads: list[tuple[Head, ...]] = [
+                ((first, a), (first, b)) for a, b in zip(left.tolist(), right.tolist(), strict=True)
+            ]
             yield heads, losses_from_mid(model, first, both.flatten(0, 1), above, tokens_BT)
         # Across layers the copies with a lower head ablated run upwards, and in each every upper head is ablated.
         x_NTD = model.after_attention(first, mid_HBTD.flatten(0, 1), above)

@@ -4,6 +4,7 @@ import argparse
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,7 +52,7 @@ def attribute_run(args: argparse.Namespace) -> StageOutputs:
     period = EvaluationSet(random_file).tokens.shape[1] - 1
     steps = arm.train.checkpoints.steps(arm.train.steps)
     keys = {"study": arm.study, "arm": arm.arm, "seed": args.seed}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for step in steps:
         model = load_checkpoint(checkpoint_path(args.checkpoints, step), arm).model
         here = [*direct_logit_attribution_rows(model, repeated, period)]

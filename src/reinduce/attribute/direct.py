@@ -4,7 +4,7 @@ Shape suffixes: B batch, Q query, H head, E head width, D model width, V vocabul
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reinduce.model.transformer import Transformer
 
@@ -32,8 +32,9 @@ def direct_logit_attribution(model: Transformer, repeated_BT: Tensor, period: in
     queries = slice(1 + period, -1)
     unembedding_VD = model.W_U - model.W_U.mean(dim=0)
     targets_BQD = unembedding_VD[repeated_BT[:, 2 + period :]]
-    if spec.layer_norm:
-        norm, resid = model.ln_final, cache["resid_post"][:, queries]
+    norm = model.ln_final
+    if isinstance(norm, nn.LayerNorm):
+        resid = cache["resid_post"][:, queries]
         scale = (resid.var(dim=-1, unbiased=False, keepdim=True) + norm.eps).rsqrt()
         targets_BQD = targets_BQD * norm.weight * scale
         # Centring the stream is linear: it can be applied to the target.

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from reinduce.config.job_specs import ArmSpec
 from reinduce.config.layout import seed_folders
@@ -145,7 +146,7 @@ def estimate_training_resources(group: JobGroup, cluster: Cluster) -> dict:
     arms = [run.arm for run, _ in group.iterate_seeds(0)]
     seconds = sum(map(_estimate_operations, arms)) / (processes * nodes) / OPERATIONS_PER_SECOND[device]
     megabytes = 2000 + processes * max(map(_estimate_megabytes, arms))
-    resources = {"device": cluster.device, "processes": processes, "nodes": nodes}
+    resources: dict[str, Any] = {"device": cluster.device, "processes": processes, "nodes": nodes}
     resources |= _double_each_attempt(cluster, megabytes, minutes=10 + 2 * seconds / 60)
     gpus = f"{cluster.gpu_type}:{processes}" if cluster.gpu_type else str(processes)
     if nodes > 1:

@@ -4,16 +4,16 @@ The files in workflow/rules give Snakemake what this module computes. It does no
 can be tested alone. Paths come from `reinduce.config.layout`, job groups and resources from `reinduce.cluster.jobs`.
 """
 
-import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
-from reinduce.cli import JOB_SEPARATOR, stage_module
 from reinduce.cluster.jobs import JobGroup, estimate_training_resources, group_jobs, resources_for
+from reinduce.cluster.planned_rule import PlannedRule, name_rule
+from reinduce.commands import JOB_SEPARATOR, stage_module
 from reinduce.config import layout
 from reinduce.config.arm_contents import modules_of_arm
 from reinduce.config.job_specs import ArmSpec
@@ -31,37 +31,6 @@ STAGE_SPECS = {
 
 STAGE_TABLE = {"ablate": "ablations", "attribute": "attributions"}
 """Stage → the table that it makes, for stages that skip the arms without that table."""
-
-
-@dataclass(frozen=True)
-class PlannedRule:
-    """One rule: a stage applied to one task, one job group, or one figure."""
-
-    name: str
-    """The name of the rule."""
-    label: str
-    """The name of its jobs in messages; it may contain wildcards, such as `{wildcards.seed}`."""
-    inputs: Mapping[str, object]
-    """Name → the files that a job reads, or a function from wildcards to them."""
-    outputs: list[Path]
-    """The files that a job writes."""
-    log: str
-    """The log of a job."""
-    benchmark: str
-    """The file with a job's time and memory."""
-    params: Mapping[str, object]
-    """Name → what else the command is called with; `rule` is the rule's name."""
-    resources: Mapping[str, object] = field(default_factory=dict)
-    """Resource → what a job requests, where that depends on more than the stage."""
-    core_seconds: int = 0
-    """The estimated seconds of one core that the trainings of a job group take."""
-    report_entry: Mapping[str, object] = field(default_factory=dict)
-    """For a figure: its caption, category and labels in Snakemake's report."""
-
-
-def name_rule(stage: str, name: str) -> str:
-    """Return the name of the rule for a stage and a task, job group or figure: letters, digits and underscores."""
-    return re.sub(r"\W", "_", f"{stage}_{name}")
 
 
 def package_versions(task: TaskDefinition) -> dict[str, str]:
@@ -91,6 +60,10 @@ def list_outputs(stage: str, folder: Path, run: Run) -> list[Path]:
     if stage == "score":
         return layout.score_outputs(folder, arm, run.task)
     return [folder / layout.RUN_TABLES[STAGE_TABLE[stage]]]
+
+
+Arguments = list[str | int | Path]
+"""What follows a command on its command line."""
 
 
 @dataclass(frozen=True)
@@ -281,7 +254,7 @@ class Plan:
     def _plan_figure(self, study: str, figure: str) -> PlannedRule:
         name, content = f"{study}.{figure}", self.resolved.studies[study].figures[figure]
         notebook = f"{self.resolved.folders[study]}/figures/{figure}.py"
-        arms = content.reads or {study: self.resolved.studies[study].arms}
+        arms = content.reads or {study: list(self.resolved.studies[study].arms)}
         names, tables = [f"{key}/{arm}" for key in arms for arm in arms[key]], list(content.tables)
         runs = {key: (self.resolved.runs[key].arm, self.resolved.runs[key].seeds) for key in names}
         return PlannedRule(
@@ -339,17 +312,23 @@ class Plan:
         source = self.resolved.runs[f"{arm.study}/{arm.graft.arm}"]
         return layout.source_checkpoint_file(self.results, arm, seed, source.arm, source.seeds)
 
-    def _list_arguments(self, stage: str, arm: ArmSpec, seed: int) -> list[str | int | Path]:
+    def _list_arguments(self, stage: str, arm: ArmSpec, seed: int) -> Arguments:
         folder = Path(self.results, arm.study, arm.arm)
         run = folder / f"seed{seed}"
-        data = ["--seed", seed, "--data", f"{self.results}/data/{arm.task}"]
+        data: Arguments = ["--seed", seed, "--data", f"{self.results}/data/{arm.task}"]
         if stage == "train":
-            graft = ["--source-checkpoint", self._find_source_checkpoint(arm, seed)] if arm.graft else []
+            graft: Arguments = ["--source-checkpoint", self._find_source_checkpoint(arm, seed)] if arm.graft else []
             return [folder / "train.json", *data, *graft, "--out", run / "train"]
-        read = [*data, "--checkpoints", run / "train/checkpoints"]
+        read: Arguments = [*data, "--checkpoints", run / "train/checkpoints"]
         if stage == "score":
             return [folder / "metrics.json", "--train", folder / "train.json", *read, "--out", run / "score"]
         if stage == "ablate":
-            specs = [folder / "ablate.json", "--train", folder / "train.json", "--metrics", folder / "metrics.json"]
+            specs: Arguments = [
+                folder / "ablate.json",
+                "--train",
+                folder / "train.json",
+                "--metrics",
+                folder / "metrics.json",
+            ]
             return [*specs, *read, "--scores", run / "score", "--out", run / "ablate"]
         return ["--train", folder / "train.json", *read, "--out", run / "attribute"]

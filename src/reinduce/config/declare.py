@@ -16,10 +16,12 @@ its own study, a study's name carries the study (`singh2024.force_match`).
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 STUDIES = "reinduce.studies"
 Level = Literal["head", "layer", "model", "run", "effect"]
+C = TypeVar("C", bound=type)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class DeclarationError(ValueError):
@@ -51,7 +53,7 @@ class Metric:
     level: Level
     """head, layer or model: a value for each, at every checkpoint; run: one value of a whole run, made from the
     curves of other metrics; effect: measured by the ablation or attribution stage."""
-    compute: Callable | None
+    compute: Callable[..., Any] | None
     """head, layer: function of `MetricInputs` and a layer; model: of `MetricInputs`; run: of curves and settings."""
     description: str
     """What the value is, in one or more sentences."""
@@ -81,10 +83,10 @@ class Metric:
     """Fewest layers that a model needs to have it."""
     only_ends: bool = False
     """Whether it is measured at the first and last checkpoint alone."""
-    token_weights: Callable | None = None
+    token_weights: Callable[..., Any] | None = None
     """For means of losses: a function of the evaluation set and the settings that returns the weight of every
     predicted token [B T-1] (or None where no token counts). Ablations measure such metrics too."""
-    summand: Callable | None = None
+    summand: Callable[..., Any] | None = None
     """For other metrics that ablations measure: a function of losses [C b T-1] of copies of the model on some rows of
     the set, the evaluation sets, how many examples count in all, and the rows; it returns {suffix: [C]}, what these
     rows contribute to the metric."""
@@ -109,7 +111,7 @@ class Ablation:
     """A study's own ablations: a function that gives rows of table `ablations` for a checkpoint."""
 
     name: str
-    compute: Callable
+    compute: Callable[..., Any]
     """Function of `AblationInputs`; returns an iterator of rows without the run's keys."""
     evaluation_set: str
     description: str
@@ -145,7 +147,7 @@ def declared_in(kind: str, owner: str) -> dict[str, Any]:
 
 
 def metric(
-    function: Callable | None = None, /, *, level: Level, tolerance: Tolerance, name: str | None = None, **facts: Any
+    function: F | None = None, /, *, level: Level, tolerance: Tolerance, name: str | None = None, **facts: Any
 ) -> Any:
     """Declare a metric: a decorator for the function that computes it, whose docstring describes it.
 
@@ -164,7 +166,7 @@ def metric(
         TypeError: for a field that `Metric` does not have.
     """
 
-    def declare(function: Callable) -> Callable:
+    def declare(function: F) -> F:
         module = function.__module__
         declare_metric(
             Metric(
@@ -189,7 +191,7 @@ def declare_metric(declared: Metric) -> Metric:
     return declared
 
 
-def task(name: str) -> Callable[[type], type]:
+def task(name: str) -> Callable[[C], C]:
     """Declare a task: a decorator for a subclass of `TaskDefinition`.
 
     Args:
@@ -199,15 +201,17 @@ def task(name: str) -> Callable[[type], type]:
         DeclarationError: if two modules declare the same name.
     """
 
-    def declare(cls: type) -> type:
-        cls.name, cls.owner, cls.module = name, owner_of(cls.__module__), cls.__module__
+    def declare(cls: C) -> C:
+        # Not every class has these attributes.
+        declared: Any = cls
+        declared.name, declared.owner, declared.module = name, owner_of(cls.__module__), cls.__module__
         _record("task", name, cls, cls.__module__)
         return cls
 
     return declare
 
 
-def intervention(name: str) -> Callable[[type], type]:
+def intervention(name: str) -> Callable[[C], C]:
     """Declare an intervention: a decorator for a dataclass that derives from `Clamp`.
 
     Args:
@@ -217,19 +221,18 @@ def intervention(name: str) -> Callable[[type], type]:
         DeclarationError: if two modules declare the same name.
     """
 
-    def declare(cls: type) -> type:
-        cls.type, cls.owner, cls.module = (
-            qualify(name, owner_of(cls.__module__)),
-            owner_of(cls.__module__),
-            cls.__module__,
-        )
+    def declare(cls: C) -> C:
+        # Not every class has these attributes.
+        declared: Any = cls
+        owner = owner_of(cls.__module__)
+        declared.type, declared.owner, declared.module = qualify(name, owner), owner, cls.__module__
         _record("intervention", name, cls, cls.__module__)
         return cls
 
     return declare
 
 
-def ablation(*, evaluation_set: str, version: int = 1, name: str | None = None) -> Callable[[Callable], Callable]:
+def ablation(*, evaluation_set: str, version: int = 1, name: str | None = None) -> Callable[[F], F]:
     """Declare a study's own ablations: a decorator for the function that gives their rows.
 
     Args:
@@ -241,7 +244,7 @@ def ablation(*, evaluation_set: str, version: int = 1, name: str | None = None) 
         DeclarationError: if two modules declare the same name.
     """
 
-    def declare(function: Callable) -> Callable:
+    def declare(function: F) -> F:
         module = function.__module__
         _record(
             "ablation",

@@ -8,10 +8,13 @@ write are checked elsewhere (`config.user_config`), against these very classes.
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
 
 # Read by pydantic where it is installed; ignored where it is not.
 STRICT = {"extra": "forbid", "use_attribute_docstrings": True}
@@ -229,14 +232,15 @@ def checkpoint_name(step: int) -> str:
     return f"step{step:08d}"
 
 
-def from_dict(cls, values):
+def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     """Build a dataclass from plain JSON values: lists become tuples and keys numbers where the types say so.
 
     Raises:
         ValueError: naming the class and the key, if a key is missing or unknown.
     """
-    hints = type_hints(cls)
-    known = [f.name for f in dataclasses.fields(cls)]
+    kind: Any = cls
+    hints = type_hints(kind)
+    known = [f.name for f in dataclasses.fields(kind)]
     unknown = sorted(set(values) - set(known))
     require(not unknown, f"{cls.__name__}: unknown {', '.join(unknown)}; expected {', '.join(known)}")
     try:
@@ -252,8 +256,8 @@ def type_hints(cls) -> dict[str, Any]:
 
 
 def _converted(kind, value):
-    options = [option for option in get_args(kind) if dataclasses.is_dataclass(option)]
-    if dataclasses.is_dataclass(kind):
+    options = [option for option in get_args(kind) if _is_dataclass(option)]
+    if _is_dataclass(kind):
         return from_dict(kind, value)
     if get_origin(kind) is dict:
         return {int(k): v for k, v in value.items()} if get_args(kind)[0] is int else dict(value)
@@ -264,13 +268,17 @@ def _converted(kind, value):
     return tuple(value) if isinstance(value, list) else value
 
 
+def _is_dataclass(kind: Any) -> bool:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
+
+
 def to_json(spec) -> str:
     """A dataclass as JSON text: sorted keys, so that equal specifications are equal files."""
-    values = dataclasses.asdict(spec) if dataclasses.is_dataclass(spec) else spec
+    values = dataclasses.asdict(spec) if dataclasses.is_dataclass(spec) and not isinstance(spec, type) else spec
     return json.dumps(values, indent=2, sort_keys=True) + "\n"
 
 
-def read_spec(cls, path: str | Path):
+def read_spec(cls: type[T], path: str | Path) -> T:
     """Read a resolved specification.
 
     Raises FileNotFoundError or ValueError naming the file.

@@ -62,7 +62,7 @@ def add_claims(resolved: Resolved, key: str, root: Path, problems: list[str]) ->
 
 def _seeds_read(resolved: Resolved, key: str, claim: Claim, where: str, problems: list[str]) -> dict[str, list[int]]:
     """'study/arm' → seeds of every arm that a claim and its control read; of all arms for tables of a whole task."""
-    seeds = {}
+    seeds: dict[str, list[int]] = {}
     for bindings in (claim.with_, claim.with_ | claim.control.with_):
         try:
             reads = bound_reads(claim.reads, key, bindings)

@@ -57,7 +57,7 @@ def _check_donors(resolved: Resolved, key: str, study: Study, problems: list[str
     """Notes arms that take their first weights, or a graft, from an arm that is not there or of another shape."""
     where = f"{resolved.folders[key]}/study.yaml: arms"
     for name, arm in study.arms.items():
-        givers = {"init_from_arm": arm.init_from_arm, "graft": arm.graft and arm.graft.arm}
+        givers = {"init_from_arm": arm.init_from_arm, "graft": arm.graft.arm if arm.graft else None}
         for part, giver in givers.items():
             if giver is None:
                 continue
@@ -110,7 +110,7 @@ def _add_run(
         specs[part] = validated(of, merged | fixed, f"{name}: {part}", problems, origin)
     if None in specs.values() or len(specs) < 2 or task is None:
         return
-    seeds = [layer.seeds for layer in layers.values() if getattr(layer, "seeds", None) is not None][-1]
+    seeds = [layer.seeds for layer in layers.values() if not isinstance(layer, Arm) and layer.seeds is not None][-1]
     settings = dataclasses.replace(resolved.metrics, metrics=arm.metrics)
     where = f"{resolved.folders[key]}/study.yaml: arms.{arm_name}"
     try:
@@ -219,7 +219,7 @@ def _beyond(resolved: Resolved, task: TaskDefinition, where: str, name: str) -> 
     if examples is None:
         return []
     context = task.spec.n_ctx
-    ranges = [
+    ranges: list[tuple[str, tuple[int, ...]]] = [
         (f"icl_position_ranges: {pair.name}", (*pair.early, *pair.late))
         for pair in resolved.metrics.icl_position_ranges
     ]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from reinduce.config.arm_contents import unavailable_reason
 from reinduce.config.job_specs import ArmSpec, to_json
@@ -62,7 +63,9 @@ class Resolved:
 def settings(resolved: Resolved) -> dict[str, str]:
     """What jobs read of the configuration: file → its text."""
     results = resolved.results
-    found = {results / "data" / name / "task.json": task.content() for name, task in resolved.tasks.items()}
+    found: dict[Path, Any] = {
+        results / "data" / name / "task.json": task.content() for name, task in resolved.tasks.items()
+    }
     for name, run in resolved.runs.items():
         found[results / name / "train.json"] = run.arm
         found[results / name / "metrics.json"] = run.settings

@@ -150,5 +150,5 @@ def build_task(content: Mapping[str, Any]) -> TaskDefinition:
     """
     expected = {"task", "spec", "evaluation"}
     require(set(content) == expected, f"a task has {', '.join(sorted(expected))}, not {', '.join(sorted(content))}")
-    definition = find("task", content["task"])
+    definition: type[TaskDefinition] = find("task", content["task"])
     return definition(from_dict(definition.Spec, content["spec"]), from_dict(definition.Sizes, content["evaluation"]))

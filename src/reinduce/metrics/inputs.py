@@ -6,7 +6,7 @@ Shape suffixes: B example, T token, T1 predicted token, H head, E head width, O 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ class EvaluationSets(Mapping[str, EvaluationSet]):
             self._read[name] = EvaluationSet(self.folder / f"{name}.parquet")
         return self._read[name]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self.task.evaluation_sets)
 
     def __len__(self) -> int:
@@ -82,13 +82,14 @@ class MetricInputs:
         name = f"blocks.{layer}.attn"
         if f"{name}.pattern" in self.cache:
             return select_diagonals(self.cache[f"{name}.pattern"], offsets)
-        return attention_diagonals(*(self.cache[f"{name}.{kind}"] for kind in ("q", "k", "lse")), offsets)
+        q, k, lse = (self.cache[f"{name}.{kind}"] for kind in ("q", "k", "lse"))
+        return attention_diagonals(q, k, lse, offsets)
 
     def losses_on(self, tokens_BT: Tensor) -> Tensor:
         """Return the losses of every predicted token [B T-1] of other sequences, by passes of the metric's own."""
         from reinduce.model.transformer import token_losses
 
-        return torch.cat([token_losses(self.model(part)[0], part) for part in tokens_BT.split(ROWS)])
+        return torch.cat([token_losses(self.model(part)[0], part) for part in torch.split(tokens_BT, ROWS)])
 
 
 @dataclass

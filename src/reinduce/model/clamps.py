@@ -19,7 +19,7 @@ import torch
 from reinduce.config.declare import intervention
 from reinduce.config.find import find
 from reinduce.config.job_specs import STRICT, ModelSpec, from_dict, require
-from reinduce.model.interventions import Intervention
+from reinduce.model.interventions import Intervention, empty_cache
 from reinduce.model.patterns import previous_token_pattern
 from reinduce.model.sites import HEAD_AXIS
 
@@ -98,7 +98,7 @@ def build_clamp(content: Mapping[str, Any], spec: ModelSpec) -> Clamp:
     """Build one clamp; raises as `build_clamps` does."""
     require("type" in content, "clamps: each needs a `type`")
     kind = find("intervention", content["type"])
-    clamp = from_dict(kind, {key: value for key, value in content.items() if key != "type"})
+    clamp: Clamp = from_dict(kind, {key: value for key, value in content.items() if key != "type"})
     try:
         clamp.check(spec)
     except ValueError as error:
@@ -181,6 +181,7 @@ class ZeroHead(Clamp):
         self, model: Transformer, tokens_BT: Tensor, before: Sequence[Intervention], state: Tensor | None
     ) -> list[Intervention]:
         """Return the mask that heads' outputs are multiplied by."""
+        assert state is not None
         return [Intervention(f"blocks.{self.layer}.attn.z", state, scale=True)]
 
 
@@ -205,7 +206,7 @@ class FreezeActivation(Clamp):
     ) -> list[Intervention]:
         """Return the activation of a pass without clamps."""
         name = f"blocks.{self.layer}.attn.{self.site}"
-        cache, x_BTD = {name: None}, model.embed(tokens_BT)
+        cache, x_BTD = empty_cache([name]), model.embed(tokens_BT)
         for layer in range(self.layer + 1):
             x_BTD = model.block(layer, x_BTD, (), cache)
         value = cache[name]

@@ -7,6 +7,7 @@ Shape suffixes: B batch, T position, D model width, R width of the state.
 """
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +60,8 @@ class GatedLinear(nn.Module):
         T = x_BTD.shape[1]
         x_BTR = F.pad(F.linear(x_BTD, self.W_X), (0, 0, CONVOLUTION_TOKENS - 1, 0))
         # A sum over offsets, rather than a convolution, keeps channels contiguous in memory.
-        u_BTR = sum(x_BTR[:, back : back + T] * self.W_conv[:, back] for back in range(CONVOLUTION_TOKENS))
+        products = (x_BTR[:, back : back + T] * self.W_conv[:, back] for back in range(CONVOLUTION_TOKENS))
+        u_BTR = cast("Tensor", sum(products))
         log_a_BTR = -GATE_SHARPNESS * F.softplus(self.forgetting) * torch.sigmoid(F.linear(u_BTR, self.W_A))
         input_BTR = torch.sqrt(-torch.expm1(2 * log_a_BTR)) * torch.sigmoid(F.linear(u_BTR, self.W_I)) * u_BTR
         state_BTR = LinearRecurrence.apply(log_a_BTR.exp(), input_BTR)

@@ -19,12 +19,12 @@ from reinduce.config.job_specs import ModelSpec
 from reinduce.model.attention import attention_scores, fused_attention
 from reinduce.model.clamps import build_clamps
 from reinduce.model.intervened_attention import intervened_attention, is_touched
+from reinduce.model.intervention_checks import check_interventions
 from reinduce.model.interventions import (
     Cache,
     Intervention,
     Interventions,
     apply_and_capture,
-    check_interventions,
     empty_cache,
     overwritten_block_input,
     resolve_activation,

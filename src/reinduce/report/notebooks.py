@@ -70,7 +70,7 @@ def isolated_jupyter() -> Iterator[None]:
     """
     with tempfile.TemporaryDirectory() as folder:
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        spec = {"argv": argv, "display_name": "Python 3", "language": "python"}
+        spec: dict[str, Any] = {"argv": argv, "display_name": "Python 3", "language": "python"}
         spec |= {"metadata": {"supported_encryption": ["curve"]}}
         write_text(Path(folder, "kernels", KERNEL, "kernel.json"), json.dumps(spec))
         own = dict.fromkeys(("JUPYTER_PATH", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR"), folder)

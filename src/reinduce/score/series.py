@@ -54,7 +54,7 @@ def run_series(args: argparse.Namespace) -> StageOutputs:
 
 def losses_by_checkpoint(files: list[Path]) -> dict[tuple[Run, int], Tensor]:
     """Each checkpoint's losses [examples], in the order of the examples."""
-    found = {}
+    found: dict[tuple[Run, int], list[float]] = {}
     for path in files:
         columns = read_table("token_losses", [path]).to_pydict()
         for study, arm, seed, step, loss in zip(

@@ -6,6 +6,7 @@ Every table is written sorted, with fixed types, and without anything volatile, 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ MEASURED = {"value", "baseline", "loss", "n_items", "gradient_norm", "learning_r
 """Columns that are no keys: rows are not sorted by them."""
 
 
-def write_rows(table: str, rows: Iterable[Mapping], path: str | Path, keep_order: bool = False) -> Path:
+def write_rows(table: str, rows: Iterable[Mapping[str, Any]], path: str | Path, keep_order: bool = False) -> Path:
     """Write rows as Parquet under the table's schema, sorted by every key column.
 
     Args:
@@ -38,7 +39,7 @@ def write_rows(table: str, rows: Iterable[Mapping], path: str | Path, keep_order
 
 
 @contextlib.contextmanager
-def rows_writer(table: str, path: str | Path) -> Iterator[Callable[[Iterable[Mapping]], None]]:
+def rows_writer(table: str, path: str | Path) -> Iterator[Callable[[Iterable[Mapping[str, Any]]], None]]:
     """Give a function that adds rows to a Parquet file, sorted within each call, for tables that do not fit in memory.
 
     Call it in the order of the key columns; the file is in place once the block ends without an error.
@@ -47,7 +48,7 @@ def rows_writer(table: str, path: str | Path) -> Iterator[Callable[[Iterable[Map
         yield lambda rows: file.write_table(_as_table(table, rows, path))
 
 
-def _as_table(table: str, rows: Iterable[Mapping], path: str | Path, keep_order: bool = False) -> pa.Table:
+def _as_table(table: str, rows: Iterable[Mapping[str, Any]], path: str | Path, keep_order: bool = False) -> pa.Table:
     declared = schema(table)
     rows = list(rows)
     unknown = {key for row in rows for key in row} - set(declared.names)

@@ -122,7 +122,7 @@ def annotated(spec: PhrasesSpec, table: Tensor, n: int, seed: int) -> Documents:
 class PhraseStream:
     """A replicate's training documents, drawn when they are asked for: none is seen twice."""
 
-    vectors = None
+    vectors: Tensor | None = None
 
     def __init__(self, spec: PhrasesSpec, seed: int):
         self.spec = spec

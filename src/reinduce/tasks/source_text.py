@@ -135,7 +135,7 @@ def common_tokens(spec: SourceTextSpec, tokens: Tensor) -> Tensor:
 class WindowStream:
     """A replicate's training sequences: every window once an epoch, in an order of its own."""
 
-    vectors = None
+    vectors: Tensor | None = None
 
     def __init__(self, spec: SourceTextSpec, data_dir: str | Path, seed: int):
         self.seed = seed

@@ -7,6 +7,7 @@ is both trained and tested on.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import random
@@ -125,7 +126,7 @@ def _packages(spec: SourceTextSpec) -> Iterator[Source]:
         files = [file for file in found.files or [] if file.suffix == ".py" and ".." not in file.parts]
         require(bool(files), f"packages: {package!r} is installed without Python files; take it off the list")
         for file in files:
-            path = Path(found.locate_file(file))
+            path = Path(str(found.locate_file(file)))
             if not path.is_file():
                 raise FileNotFoundError(f"{path}: listed by package {package!r} but missing; install it again")
             yield _source(str(path), file.as_posix(), path.read_bytes, package=package, version=found.version)
@@ -163,7 +164,11 @@ def _parquet(spec: SourceTextSpec) -> Iterator[Source]:
         )
         # As bytes: Parquet does not promise that its strings are UTF-8.
         rows = file.read(columns=[spec.column])[spec.column].cast(pa.large_binary())
+
+    def read_row(row: int) -> bytes:
+        return rows[row].as_py() or b""
+
     digits = len(str(len(rows)))
     for row in range(len(rows)):
         where = f"{path}, column {spec.column!r}, row {row}"
-        yield _source(where, f"{path.name}#{row:0{digits}d}", lambda row=row: rows[row].as_py() or b"")
+        yield _source(where, f"{path.name}#{row:0{digits}d}", functools.partial(read_row, row))

@@ -3,6 +3,8 @@
 Shape suffixes: B batch, T position.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -56,7 +58,7 @@ class GradientAccumulator:
         depth = self.own_parts.bit_length()
         self.buffers = [torch.zeros(optimizer.size + 2, device=device) for _ in range(depth)]
         dtype = {"float32": None, "bf16": torch.bfloat16}[spec.precision]
-        self.autocast = {"device_type": device.type, "dtype": dtype, "enabled": dtype is not None}
+        self.autocast: dict[str, Any] = {"device_type": device.type, "dtype": dtype, "enabled": dtype is not None}
 
     def accumulate(self, tokens_BT: Tensor, stop: bool) -> tuple[Tensor, Tensor, bool]:
         """Compute the gradient of a batch's mean loss.

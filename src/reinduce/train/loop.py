@@ -1,6 +1,7 @@
 """Train one seed of an arm, from the start or from where it was interrupted."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from reinduce.config.job_specs import ArmSpec, digest, stream_seed
 from reinduce.model.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, save_checkpoint
-from reinduce.model.interventions import check_interventions
+from reinduce.model.intervention_checks import check_interventions
 from reinduce.model.transformer import Transformer, training_losses
 from reinduce.train.accumulator import GradientAccumulator
 from reinduce.train.compiled import LossFunction
@@ -70,9 +71,9 @@ def train(
     optimizer = AdamW(spec, model)
     history = {name: torch.zeros(spec.steps, device=device) for name in ("loss", "gradient_norm")}
     fingerprint = digest({"arm": digest(arm), "fingerprint": fingerprint})
-    start = torch.tensor(load_state(saved, fingerprint, optimizer, history) if group.rank == 0 else 0, device=device)
-    group.broadcast([start, *optimizer.state.values(), *history.values()])
-    start = int(start)
+    done = torch.tensor(load_state(saved, fingerprint, optimizer, history) if group.rank == 0 else 0, device=device)
+    group.broadcast([done, *optimizer.state.values(), *history.values()])
+    start = int(done)
     kept = set(spec.checkpoints.steps(spec.steps))
     progress = Progress(f"{arm.study}/{arm.arm}/seed{seed}", start, spec.steps)
     accumulator = GradientAccumulator(spec, model, optimizer, loss_function, group)
@@ -96,7 +97,7 @@ def train(
             raise Preempted(f"{progress.name}: {stop.reason or 'another process stopped'}; saved at step {step}")
         history["loss"][step] = loss
         history["gradient_norm"][step] = optimizer.step(gradient, learning_rate(spec, step))
-        progress.log(step + 1, loss, lambda step=step: check_finite(history, step + 1, progress.name))
+        progress.log(step + 1, loss, partial(check_finite, history, step + 1, progress.name))
 
     if group.rank == 0:
         publish_checkpoints(saved, Path(folder) / "checkpoints", sorted(kept))

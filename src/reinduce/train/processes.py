@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -195,7 +196,7 @@ def launch(arguments: list[str], processes: int, nodes: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    settings = {"nproc_per_node": processes, "min_nodes": nodes, "max_nodes": nodes, "max_restarts": 0}
+    settings: dict[str, Any] = {"nproc_per_node": processes, "min_nodes": nodes, "max_nodes": nodes, "max_restarts": 0}
     settings |= {"signals_to_handle": SIGNALS, "monitor_interval": 0.1, "start_method": "spawn"}
     if nodes > 1:
         job, first = int(os.environ["SLURM_JOB_ID"]), os.environ["SLURM_LAUNCH_NODE_IPADDR"]
