@@ -40,6 +40,10 @@ STUDY_MODULES = {"task": "tasks", "metric": "metrics", "intervention": "interven
 Level = Literal["head", "layer", "model", "run", "effect"]
 
 
+class DeclarationError(ValueError):
+    """Code that declares cannot be used: it cannot be imported, or a name is declared twice."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
     """How far the mean of a metric may differ between two runs of the same seeds on different machines."""
@@ -148,7 +152,8 @@ def owner_of(module: str) -> str:
 def _record(kind: str, name: str, declared: Any, module: str) -> None:
     known = _DECLARED.setdefault((kind, owner_of(module)), {})
     if name in known and known[name].module != module:
-        raise ValueError(f"{kind} {name!r} is declared twice: in {known[name].module} and in {module}; rename one")
+        where = f"in {known[name].module} and in {module}"
+        raise DeclarationError(f"{kind} {name!r} is declared twice: {where}; rename one")
     known[name] = declared
 
 
@@ -168,7 +173,7 @@ def metric(
         The function, unchanged.
 
     Raises:
-        ValueError: if two modules declare the same name.
+        DeclarationError: if two modules declare the same name.
         TypeError: for a field that `Metric` does not have.
     """
 
@@ -204,7 +209,7 @@ def task(name: str) -> Callable[[type], type]:
         name: how study.yaml and the scale files call it.
 
     Raises:
-        ValueError: if two modules declare the same name.
+        DeclarationError: if two modules declare the same name.
     """
 
     def declare(cls: type) -> type:
@@ -222,7 +227,7 @@ def intervention(name: str) -> Callable[[type], type]:
         name: its `type` in the configuration.
 
     Raises:
-        ValueError: if two modules declare the same name.
+        DeclarationError: if two modules declare the same name.
     """
 
     def declare(cls: type) -> type:
@@ -246,7 +251,7 @@ def ablation(*, evaluation_set: str, version: int = 1, name: str | None = None) 
         name: its name; the function's name if left out.
 
     Raises:
-        ValueError: if two modules declare the same name.
+        DeclarationError: if two modules declare the same name.
     """
 
     def declare(function: Callable) -> Callable:
@@ -290,7 +295,7 @@ def find_all(kind: str, study: str = "") -> dict[str, Any]:
         Name → declaration, by the names that the study itself uses.
 
     Raises:
-        ValueError: if a module cannot be imported, or the study declares a name that the library has.
+        DeclarationError: if a study's module cannot be imported, or the study declares a name that the library has.
     """
     for module in LIBRARY_MODULES[kind]:
         _import_with_submodules(module)
@@ -301,7 +306,7 @@ def find_all(kind: str, study: str = "") -> dict[str, Any]:
         taken = sorted(set(found) & set(own))
         if taken:
             where = own[taken[0]].module
-            raise ValueError(f"{where}: the library already has a {kind} {taken[0]!r}; give yours another name")
+            raise DeclarationError(f"{where}: the library already has a {kind} {taken[0]!r}; give yours another name")
         found |= own
     return found
 
@@ -342,15 +347,15 @@ def _import(name: str) -> Any:
     """Import a module.
 
     Raises:
-        ValueError: with file, line and error, if a study's module fails; errors of the library stay as they are.
+        DeclarationError: with file, line and error, if a study's module fails; errors of the library stay as they are.
     """
     try:
         return importlib.import_module(name)
     except Exception as error:
-        if not name.startswith(f"{STUDIES}.") or isinstance(error, ValueError):
+        if not name.startswith(f"{STUDIES}.") or isinstance(error, DeclarationError):
             raise
         where = _place_of(error, name)
-        raise ValueError(f"{where}: {type(error).__name__}: {error}; correct the study's code") from None
+        raise DeclarationError(f"{where}: {type(error).__name__}: {error}; correct the study's code") from None
 
 
 def _place_of(error: Exception, module: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from reinduce import studies
 from reinduce.config import yaml
 from reinduce.config.arm_contents import metrics_of_arm
-from reinduce.config.declare import find, find_all
+from reinduce.config.declare import DeclarationError, find, find_all
 from reinduce.config.layout import GIVEN, SERIES_TABLES, TABLES, bound_reads
 from reinduce.config.resolved import Resolved, Run
 from reinduce.config.specs import ArmSpec, ModelSpec, TrainSpec, from_dict
@@ -101,7 +101,8 @@ def _study_folders(root: Path, config: Config, problems: list[str]) -> dict[str,
     for key in config.studies:
         there = [pattern for pattern in patterns if (root / pattern.format(key) / "study.yaml").is_file()]
         if len(there) > 1:
-            problems.append(f"config.yaml: studies: {key!r} lies in {' and '.join(map(str, there))}; rename one")
+            folders = " and ".join(pattern.format(key) for pattern in there)
+            problems.append(f"config.yaml: studies: {key!r} lies in {folders}; rename one")
         found[key] = there[0] if there else patterns[0]
     return found
 
@@ -114,7 +115,7 @@ def _declared_tasks(found: Mapping[str, Study], problems: list[str]) -> dict[str
             tasks |= {task.qualified_name(): task for task in find_all("task", key).values()}
             for kind in ("metric", "intervention", "ablation"):
                 find_all(kind, key)
-        except ValueError as error:
+        except DeclarationError as error:
             problems.append(f"study {key}: {error}" if key else str(error))
     return tasks
 
@@ -188,7 +189,7 @@ def _tasks_of(key: str) -> dict[str, type[TaskDefinition]]:
     """Return the tasks that a study may name, by the names it uses; none if its code has faults."""
     try:
         return find_all("task", key)
-    except ValueError:
+    except DeclarationError:
         return find_all("task")
 
 
@@ -256,6 +257,9 @@ def _add_run(
         spec = ArmSpec(study=key, arm=arm_name, task=data, starts_as=arm.starts_as, graft=arm.graft, **specs)
         _check_clamps(spec.model)
         metrics_of_arm(spec, task, settings)
+    except DeclarationError:
+        # Code that cannot be used is reported once for its study, not for each of its arms.
+        return
     except ValueError as error:
         problems.append(f"{where}: {error}")
         return
@@ -270,7 +274,7 @@ def _resolve_clamps(key: str, clamps: Any, where: str, problems: list[str]) -> A
         return []
     try:
         known = find_all("intervention", key)
-    except ValueError:
+    except DeclarationError:
         return []
     found = []
     for place, clamp in enumerate(clamps):
