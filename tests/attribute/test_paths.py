@@ -14,7 +14,7 @@ VARIANTS = {
     "three layers with MLPs": {"layers": 3, "mlp_ratio": 2.0},
     "smeared": {"smeared_keys": True},
     "rotary": {"positions": "rotary", "layers": 3},
-    "clamped": {"clamps": [{"what": "attend_previous", "layer": 0}], "layers": 3},
+    "clamped": {"clamps": [{"type": "force_previous_token", "layer": 0}], "layers": 3},
 }
 variants = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 

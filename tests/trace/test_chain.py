@@ -7,6 +7,7 @@ import pytest
 from reinduce.trace.chain import Chain, Refused
 from reinduce.trace.files import write_text
 from reinduce.trace.manifest import Made, write_manifest
+from reinduce.trace.sources import digest
 from reinduce.trace.tree import age, as_lines, commands, common_name, grown
 
 
@@ -83,6 +84,10 @@ def test_what_is_missing_or_has_lost_its_manifest_is_found(made):
     [
         ({"rule": None}, "no rule made it: its command was run by hand"),
         ({"source_digest": "0"}, "it was made by other sources of reinduce.score.command than those of now"),
+        (
+            {"modules": ["reinduce.score.command", "reinduce.metrics.heads"]},
+            "it was made by other sources of reinduce.score.command than those of now",
+        ),
         ({"outputs": {}}, "it has no manifest: whatever made it cannot be known"),
     ],
 )
@@ -109,9 +114,24 @@ def test_settings_are_held_against_the_configuration_as_it_is_now(made):
     ]
 
 
+def test_modules_that_a_stage_found_by_name_are_sources_too(made):
+    path = made / "results/one/a.txt"
+    again = Made(
+        path.with_name("manifest.json"), [made / "results/arm.json"], [path], modules=["reinduce.metrics.heads"]
+    )
+    write_manifest(again, "reinduce.score.command", 0.0, ["first"])
+    told = json.loads(path.with_name("manifest.json").read_text())
+    assert told["modules"] == ["reinduce.score.command", "reinduce.metrics.heads"]
+    assert told["source_digest"] == digest(*told["modules"]) != digest("reinduce.score.command")
+    assert faults(made) == []
+
+
 def test_a_broken_manifest_is_refused_and_named(made):
     (made / "results/one/manifest.json").write_text("{")
     with pytest.raises(Refused, match="one/manifest.json: not a manifest"):
+        faults(made)
+    (made / "results/one/manifest.json").write_text('{"outputs": {}, "inputs": {}}')
+    with pytest.raises(Refused, match=r"one/manifest.json: not a manifest \(it lacks outputs, inputs or modules\)"):
         faults(made)
 
 

@@ -54,12 +54,12 @@ def training(prepare, tmp_path):
     """A training of some seconds, of two parts a batch; keyword arguments replace its settings."""
 
     def make(**changes) -> Training:
-        _, data = prepare("phrases", {"vocabulary": 40, "context": 32})
+        _, data = prepare("repeated_phrases", {"vocabulary": 40, "context": 32})
         model = ModelSpec(layers=2, d_model=32, heads=4, vocabulary=40, context=32)
         spec = {"steps": 300, "batch": 16, "learning_rate": 3e-3, "save_every": 20, "parts": 2} | changes
         train = TrainSpec(**spec, checkpoints=CheckpointSpec(every={0: 30}))
         arm = tmp_path / "train.json"
-        arm.write_text(to_json(ArmSpec(study="s", arm="a", task="phrases", model=model, train=train)))
+        arm.write_text(to_json(ArmSpec(study="s", arm="a", task="repeated_phrases", model=model, train=train)))
         return Training(arm, data)
 
     return make

@@ -5,15 +5,15 @@ import shutil
 
 import pytest
 import torch
+from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, sequences
 
 from reinduce.config.specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, from_dict
 from reinduce.model.transformer import Transformer, sequence_losses
-from reinduce.task import exemplars
 from reinduce.train import short
 from reinduce.train.loop import AdamW
 
-SPEC = exemplars.Spec(classes=12, new_classes=7, features=16)
-CLAMPS = [{"what": "silence", "layer": 1, "but": 0}, {"what": "attend_previous", "layer": 0, "head": 1}]
+SPEC = FewshotSpec(classes=12, new_classes=7, features=16)
+CLAMPS = [{"type": "zero_head", "layer": 1, "except_head": 0}, {"type": "force_previous_token", "layer": 0, "head": 1}]
 
 
 def model(clamps=(), seed=0):
@@ -31,7 +31,7 @@ def losses(trained: Transformer, losses_of, steps=30) -> list[float]:
     spec = TrainSpec(steps=steps, batch=8, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 10}))
     optim, made = AdamW(spec, trained), []
     for step in range(steps):
-        loss = losses_of(trained, exemplars.sequences(SPEC, "trained", 8, step)).mean()
+        loss = losses_of(trained, sequences(SPEC, "in_distribution", 8, step)).mean()
         made.append(loss.item())
         optim.step(optim.gradient_of(loss, torch.zeros(optim.size)), spec.learning_rate)
     return made

@@ -13,7 +13,7 @@ import yaml
 
 from reinduce import tables
 from reinduce.model.checkpoint import load_checkpoint
-from reinduce.task.evaluation import read_examples
+from reinduce.tasks.evaluation_sets import read_set
 
 SMOKE = ("--config", "scale=smoke")
 
@@ -57,8 +57,8 @@ class TestWhatIsThere:
     def test_a_studys_own_variant_of_a_task_has_its_own_data(self, whole_run):
         folder = whole_run.root / "results/smoke/data"
         told = json.loads((folder / "singh2024.labels15/task.json").read_text())
-        assert told["task"] == "exemplars" and told["spec"]["vocabulary"] == 15
-        tokens = read_examples(folder / "singh2024.labels15/trained.parquet")
+        assert told["task"] == "singh2024.fewshot_classification" and told["spec"]["vocabulary"] == 15
+        tokens = read_set(folder / "singh2024.labels15", "in_distribution").tokens
         assert tokens[:, [1, 3]].unique().numel() > 10
 
     def test_two_seeds_decide_nothing(self, whole_run):
@@ -136,7 +136,7 @@ class TestWhatReruns:
         assert whole_run.planned(*SMOKE) == {}
 
     def test_nothing_when_a_source_was_only_touched(self, whole_run):
-        (whole_run.root / "src/reinduce/score/heads.py").touch()
+        (whole_run.root / "src/reinduce/metrics/heads.py").touch()
         assert whole_run.planned(*SMOKE) == {}
 
     def test_figures_alone_when_a_plot_changed(self, whole_run):
@@ -146,11 +146,11 @@ class TestWhatReruns:
         assert rules(planned, "figure", "index") == set(planned)
 
     def test_one_figure_when_its_notebook_changed(self, whole_run):
-        with edited(whole_run.root / "workflow/studies/olsson2022/ablation.py", "\n# changed\n"):
+        with edited(whole_run.root / "workflow/studies/olsson2022/figures/ablation.py", "\n# changed\n"):
             assert whole_run.planned(*SMOKE) == {"figure_olsson2022_ablation": 1, "index": 1}
 
-    def test_scores_and_what_follows_but_no_training_when_a_measure_changed(self, whole_run):
-        with edited(whole_run.root / "src/reinduce/score/heads.py", "\n# changed\n"):
+    def test_scores_and_what_follows_but_no_training_when_a_metric_changed(self, whole_run):
+        with edited(whole_run.root / "src/reinduce/metrics/heads.py", "\n# changed\n"):
             planned = whole_run.planned(*SMOKE)
         assert rules(planned, "score") and rules(planned, "ablate") and planned["claim"] and rules(planned, "figure")
         assert not rules(planned, "train", "data", "attribute")

@@ -1,4 +1,4 @@
-"""Measures on heads built by hand to be exactly what a name says.
+"""Metrics on heads built by hand to be exactly what a name says.
 
 A planted head's pattern, values or weights are known, so its score is known: a perfect
 induction head scores 1, a previous-token head 0 on prefix matching, an even head chance.
@@ -9,11 +9,13 @@ import math
 import pytest
 import torch
 
-from reinduce.config.specs import ModelSpec
+from reinduce.config.specs import IndexPair, MeasureSpec, ModelSpec
+from reinduce.metrics import heads, weights
+from reinduce.metrics.heads import match_prefixes, repeat_offsets, score_copying
+from reinduce.metrics.inputs import MetricInputs, select_diagonals
+from reinduce.metrics.weights import head_weights
 from reinduce.model.patterns import induction_pattern, induction_targets, previous_token_pattern
 from reinduce.model.transformer import Transformer
-from reinduce.score.heads import attention_at, copying, diagonals, prefix_matching, previous_token, repeat_offsets
-from reinduce.score.weights import head_weights, ov_eigenvalues, qk_trace
 
 PERIOD, REPEATS, VOCABULARY = 25, 4, 64
 
@@ -27,7 +29,27 @@ def repeated():
 
 def matched(pattern: torch.Tensor) -> torch.Tensor:
     """Prefix matching of a planted pattern."""
-    return prefix_matching(diagonals(pattern, repeat_offsets(PERIOD, pattern.shape[-1])), PERIOD)
+    return match_prefixes(select_diagonals(pattern, repeat_offsets(PERIOD, pattern.shape[-1])), PERIOD)
+
+
+def previous_token(pattern: torch.Tensor) -> torch.Tensor:
+    """The previous-token score of a planted pattern."""
+    return heads.previous_token(inputs_of(None, cache={"blocks.0.attn.pattern": pattern}), 0)
+
+
+def ov_eigenvalues(model: Transformer, layer: int) -> torch.Tensor:
+    return weights.ov_eigenvalues(inputs_of(model), layer)
+
+
+def qk_trace(model: Transformer, layer: int, previous_token_LH: list[torch.Tensor]) -> torch.Tensor | None:
+    return weights.qk_trace(inputs_of(model, values={"previous_token": previous_token_LH}), layer)
+
+
+def inputs_of(model: Transformer | None, **planted) -> MetricInputs:
+    """What a metric is computed from, where nothing is read of evaluation sets."""
+    return MetricInputs(
+        model, {}, MeasureSpec(pairs=[IndexPair(early=(1, 1), late=(2, 2))], derivative=(1, 2)), **planted
+    )
 
 
 def even_pattern(T: int) -> torch.Tensor:
@@ -76,7 +98,7 @@ class TestPlantedPatterns:
         assert score.item() >= 0.99
 
     def test_attention_to_the_latest_repeat_alone_scores_one_too(self, repeated):
-        """The measure sums over earlier repeats: it does not ask to spread."""
+        """The metric sums over earlier repeats: it does not ask to spread."""
         pattern = torch.zeros(10, 1, *even_pattern(101).shape)
         for query in range(1 + PERIOD, 101):
             pattern[:, 0, query, query - PERIOD + 1] = 1
@@ -98,7 +120,7 @@ class TestPlantedPatterns:
     def test_a_previous_token_head_scores_nothing_on_prefix_matching(self, repeated):
         pattern = previous_token_pattern(101).expand(10, 1, -1, -1)
         assert matched(pattern).item() < 0.01
-        assert previous_token(diagonals(pattern, [1])[0]).item() == pytest.approx(1)
+        assert previous_token(pattern).item() == pytest.approx(1)
 
     def test_an_even_head_scores_chance(self, repeated):
         pattern = even_pattern(101).expand(10, 1, -1, -1)
@@ -137,7 +159,7 @@ class TestPlantedModel:
         model = induction_circuit()
         names = ["blocks.0.attn.pattern", "blocks.1.attn.pattern"]
         _, captured = model(repeated, capture=names)
-        assert previous_token(diagonals(captured[names[0]], [1])[0]).item() >= 0.99
+        assert previous_token(captured[names[0]]).item() >= 0.99
         assert matched(captured[names[0]]).item() < 0.01
         assert matched(captured[names[1]]).item() >= 0.99
 
@@ -162,7 +184,7 @@ class TestPlantedModel:
 
         def score() -> float:
             _, captured = model(random, capture=["blocks.1.attn.v"])
-            return copying(model, 1, captured["blocks.1.attn.v"], random).item()
+            return score_copying(model, 1, captured["blocks.1.attn.v"], random).item()
 
         assert score() >= 0.99
         model.blocks[1].attn.W_O *= -1
@@ -202,29 +224,8 @@ class TestWeights:
         model = make_model(vocabulary=VOCABULARY, context=101, d_model=64)
         random = repeated[:, : 1 + PERIOD]
         _, captured = model(random, capture=["blocks.0.attn.v"])
-        score = copying(model, 0, captured["blocks.0.attn.v"], random)
+        score = score_copying(model, 0, captured["blocks.0.attn.v"], random)
         assert ((score > -1) & (score < -0.6)).all()
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"layers": 3, "mlp_ratio": 2.0},
-        {"smeared_keys": True},
-        {"positions": "rotary"},
-        {"clamps": [{"what": "keys_read_embedding", "layer": 1}]},
-        {"clamps": [{"what": "attend_previous", "layer": 0}, {"what": "never_attend_previous", "layer": 1, "head": 1}]},
-    ],
-    ids=["two layers", "with MLPs", "smeared", "rotary", "clamped keys", "clamped patterns"],
-)
-def test_attention_at_offsets_is_the_patterns(make_model, tokens, changes):
-    """Weights made from queries, keys and the softmax's sum alone are those of the whole pattern."""
-    model = make_model(**changes)
-    names = [f"blocks.{layer}.attn.pattern" for layer in range(model.spec.layers)]
-    _, captured = model(tokens, capture=names)
-    for name, found in zip(names, attention_at(model, tokens, [1, 5, 11]), strict=True):
-        torch.testing.assert_close(found, diagonals(captured[name], [1, 5, 11]), atol=1e-6, rtol=1e-5)
 
 
 def test_matches_are_those_of_every_earlier_occurrence(repeated):
@@ -232,3 +233,7 @@ def test_matches_are_those_of_every_earlier_occurrence(repeated):
     pattern = torch.rand(10, 3, repeated.shape[1], repeated.shape[1], generator=torch.Generator().manual_seed(2))
     expected = (pattern * induction_targets(repeated)[:, None])[:, :, 1 + PERIOD :].sum(dim=-1).mean(dim=(0, 2))
     torch.testing.assert_close(matched(pattern), expected)
+
+
+def test_the_first_layer_has_no_trace():
+    assert qk_trace(induction_circuit(), 0, [torch.ones(1), torch.ones(1)]) is None
