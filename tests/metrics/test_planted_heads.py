@@ -1,4 +1,4 @@
-"""Measures on heads built by hand to be exactly what a name says.
+"""Metrics on heads built by hand to be exactly what a name says.
 
 A planted head's pattern, values or weights are known, so its score is known: a perfect
 induction head scores 1, a previous-token head 0 on prefix matching, an even head chance.
@@ -8,10 +8,12 @@ import math
 
 import pytest
 import torch
-from reinduce.score.heads import attention_at, copying, diagonals, prefix_matching, previous_token, repeat_offsets
-from reinduce.score.weights import head_weights, ov_eigenvalues, qk_trace
 
-from reinduce.config.job_specs import ModelSpec
+from reinduce.config.specs import IndexPair, MeasureSpec, ModelSpec
+from reinduce.metrics import heads, weights
+from reinduce.metrics.heads import match_prefixes, repeat_offsets, score_copying
+from reinduce.metrics.inputs import MetricInputs, select_diagonals
+from reinduce.metrics.weights import head_weights
 from reinduce.model.patterns import induction_pattern, induction_targets, previous_token_pattern
 from reinduce.model.transformer import Transformer
 
@@ -27,7 +29,27 @@ def repeated():
 
 def matched(pattern: torch.Tensor) -> torch.Tensor:
     """Prefix matching of a planted pattern."""
-    return prefix_matching(diagonals(pattern, repeat_offsets(PERIOD, pattern.shape[-1])), PERIOD)
+    return match_prefixes(select_diagonals(pattern, repeat_offsets(PERIOD, pattern.shape[-1])), PERIOD)
+
+
+def previous_token(pattern: torch.Tensor) -> torch.Tensor:
+    """The previous-token score of a planted pattern."""
+    return heads.previous_token(inputs_of(None, cache={"blocks.0.attn.pattern": pattern}), 0)
+
+
+def ov_eigenvalues(model: Transformer, layer: int) -> torch.Tensor:
+    return weights.ov_eigenvalues(inputs_of(model), layer)
+
+
+def qk_trace(model: Transformer, layer: int, previous_token_LH: list[torch.Tensor]) -> torch.Tensor | None:
+    return weights.qk_trace(inputs_of(model, values={"previous_token": previous_token_LH}), layer)
+
+
+def inputs_of(model: Transformer | None, **planted) -> MetricInputs:
+    """What a metric is computed from, where nothing is read of evaluation sets."""
+    return MetricInputs(
+        model, {}, MeasureSpec(pairs=[IndexPair(early=(1, 1), late=(2, 2))], derivative=(1, 2)), **planted
+    )
 
 
 def even_pattern(T: int) -> torch.Tensor:
@@ -43,7 +65,7 @@ def induction_circuit(temperature: float = 200.0) -> Transformer:
     """
     V, context = VOCABULARY, 1 + PERIOD * REPEATS
     D = 2 * V
-    spec = ModelSpec(n_layers=2, d_model=D, n_heads=1, vocab_size=V, n_ctx=context, layer_norm=False)
+    spec = ModelSpec(layers=2, d_model=D, heads=1, vocabulary=V, context=context, layer_norm=False)
     model = Transformer(spec).eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.zero_()
@@ -76,7 +98,7 @@ class TestPlantedPatterns:
         assert score.item() >= 0.99
 
     def test_attention_to_the_latest_repeat_alone_scores_one_too(self, repeated):
-        """The measure sums over earlier repeats: it does not ask to spread."""
+        """The metric sums over earlier repeats: it does not ask to spread."""
         pattern = torch.zeros(10, 1, *even_pattern(101).shape)
         for query in range(1 + PERIOD, 101):
             pattern[:, 0, query, query - PERIOD + 1] = 1
@@ -98,7 +120,7 @@ class TestPlantedPatterns:
     def test_a_previous_token_head_scores_nothing_on_prefix_matching(self, repeated):
         pattern = previous_token_pattern(101).expand(10, 1, -1, -1)
         assert matched(pattern).item() < 0.01
-        assert previous_token(diagonals(pattern, [1])[0]).item() == pytest.approx(1)
+        assert previous_token(pattern).item() == pytest.approx(1)
 
     def test_an_even_head_scores_chance(self, repeated):
         pattern = even_pattern(101).expand(10, 1, -1, -1)
@@ -136,10 +158,10 @@ class TestPlantedModel:
     def test_the_circuit_scores_as_an_induction_head(self, repeated):
         model = induction_circuit()
         names = ["blocks.0.attn.pattern", "blocks.1.attn.pattern"]
-        _, cache = model(repeated, names=names)
-        assert previous_token(diagonals(cache[names[0]], [1])[0]).item() >= 0.99
-        assert matched(cache[names[0]]).item() < 0.01
-        assert matched(cache[names[1]]).item() >= 0.99
+        _, captured = model(repeated, capture=names)
+        assert previous_token(captured[names[0]]).item() >= 0.99
+        assert matched(captured[names[0]]).item() < 0.01
+        assert matched(captured[names[1]]).item() >= 0.99
 
     def test_the_circuit_predicts_the_repeats(self, repeated):
         logits, _ = induction_circuit()(repeated)
@@ -161,8 +183,8 @@ class TestPlantedModel:
         model, random = induction_circuit(), repeated[:, : 1 + PERIOD]
 
         def score() -> float:
-            _, cache = model(random, names=["blocks.1.attn.v"])
-            return copying(model, 1, cache["blocks.1.attn.v"], random).item()
+            _, captured = model(random, capture=["blocks.1.attn.v"])
+            return score_copying(model, 1, captured["blocks.1.attn.v"], random).item()
 
         assert score() >= 0.99
         model.blocks[1].attn.W_O *= -1
@@ -172,7 +194,7 @@ class TestPlantedModel:
 class TestWeights:
     def test_ov_eigenvalues_against_the_whole_circuit(self, make_model):
         model = make_model()
-        V = model.spec.vocab_size
+        V = model.spec.vocabulary
         _, _, W_V, W_O = head_weights(model, 1)
         read = torch.nn.functional.layer_norm(model.W_E, (32,))
         unembedding = model.W_U - model.W_U.mean(dim=0)
@@ -183,7 +205,7 @@ class TestWeights:
             assert value.item() == pytest.approx((eigenvalues.real.sum() / eigenvalues.abs().sum()).item(), abs=1e-3)
 
     def test_qk_trace_against_the_whole_term(self, make_model):
-        model = make_model(n_layers=3)
+        model = make_model(layers=3)
         generator = torch.Generator().manual_seed(0)
         previous = [torch.rand(4, generator=generator) for _ in range(3)]
         read = torch.nn.functional.layer_norm(model.W_E, (32,))
@@ -199,32 +221,11 @@ class TestWeights:
             assert value.item() == pytest.approx(sum(terms), abs=1e-4 * sum(map(abs, terms)))
 
     def test_random_heads_copy_at_chance(self, make_model, repeated):
-        model = make_model(vocab_size=VOCABULARY, n_ctx=101, d_model=64)
+        model = make_model(vocabulary=VOCABULARY, context=101, d_model=64)
         random = repeated[:, : 1 + PERIOD]
-        _, cache = model(random, names=["blocks.0.attn.v"])
-        score = copying(model, 0, cache["blocks.0.attn.v"], random)
+        _, captured = model(random, capture=["blocks.0.attn.v"])
+        score = score_copying(model, 0, captured["blocks.0.attn.v"], random)
         assert ((score > -1) & (score < -0.6)).all()
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"n_layers": 3, "mlp_ratio": 2.0},
-        {"smeared_keys": True},
-        {"positions": "rotary"},
-        {"clamps": [{"what": "keys_read_embedding", "layer": 1}]},
-        {"clamps": [{"what": "attend_previous", "layer": 0}, {"what": "never_attend_previous", "layer": 1, "head": 1}]},
-    ],
-    ids=["two layers", "with MLPs", "smeared", "rotary", "clamped keys", "clamped patterns"],
-)
-def test_attention_at_offsets_is_the_patterns(make_model, tokens, changes):
-    """Weights made from queries, keys and the softmax's sum alone are those of the whole pattern."""
-    model = make_model(**changes)
-    names = [f"blocks.{layer}.attn.pattern" for layer in range(model.spec.n_layers)]
-    _, cache = model(tokens, names=names)
-    for name, found in zip(names, attention_at(model, tokens, [1, 5, 11]), strict=True):
-        torch.testing.assert_close(found, diagonals(cache[name], [1, 5, 11]), atol=1e-6, rtol=1e-5)
 
 
 def test_matches_are_those_of_every_earlier_occurrence(repeated):
@@ -232,3 +233,7 @@ def test_matches_are_those_of_every_earlier_occurrence(repeated):
     pattern = torch.rand(10, 3, repeated.shape[1], repeated.shape[1], generator=torch.Generator().manual_seed(2))
     expected = (pattern * induction_targets(repeated)[:, None])[:, :, 1 + PERIOD :].sum(dim=-1).mean(dim=(0, 2))
     torch.testing.assert_close(matched(pattern), expected)
+
+
+def test_the_first_layer_has_no_trace():
+    assert qk_trace(induction_circuit(), 0, [torch.ones(1), torch.ones(1)]) is None

@@ -6,16 +6,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from reinduce.data.exemplars import from_latent
-from reinduce.task.evaluation import read_examples
-from reinduce.task.exemplars import SETS, ExemplarsSpec, read_features
+from reinduce.studies.singh2024.tasks.fewshot_classification import SETS, FewshotSpec
+from reinduce.studies.singh2024.vectors import draw_vectors
+
+from reinduce.config.task_definition import read_task
+from reinduce.tasks.evaluation_sets import read_set
 
 EVALUATION = {"sequences": 40, "held_out": 30}
 
 
+def read_vectors(folder):
+    return read_task(folder / "task.json").read_vectors(folder)
+
+
 def prepared(prepare, spec, out="data"):
     # The shared sizes of language's frozen sets are no part of this task.
-    return prepare("exemplars", spec, dict.fromkeys(("heldout_examples", "repeat_length", "repeats")) | EVALUATION, out)
+    return prepare(
+        "singh2024.fewshot_classification",
+        spec,
+        dict.fromkeys(("heldout_examples", "repeat_length", "repeats")) | EVALUATION,
+        out,
+    )
 
 
 @pytest.fixture
@@ -40,29 +51,36 @@ def file(tmp_path):
 
 
 def test_made_vectors_are_like_deep_features_and_classes_keep_together():
-    vectors = from_latent(ExemplarsSpec(classes=20, new_classes=10, exemplars=3))
+    vectors = draw_vectors(FewshotSpec(classes=20, new_classes=10, exemplars=3))
     assert vectors.shape == (30, 3, 512) and vectors.min() == 0
     assert vectors.square().mean().item() == pytest.approx(1, abs=1e-4)
-    assert torch.equal(vectors, from_latent(ExemplarsSpec(classes=20, new_classes=10, exemplars=3)))
+    assert torch.equal(vectors, draw_vectors(FewshotSpec(classes=20, new_classes=10, exemplars=3)))
     within = (vectors[:, 0] - vectors[:, 1]).norm(dim=1).mean()
     between = (vectors[:-1, 0] - vectors[1:, 0]).norm(dim=1).mean()
     assert within < 0.6 * between
-    alone = from_latent(ExemplarsSpec(classes=20, new_classes=10, exemplars=3, spread=0.0))
+    alone = draw_vectors(FewshotSpec(classes=20, new_classes=10, exemplars=3, spread=0.0))
     assert torch.equal(alone[:, 0], alone[:, 2])
 
 
 def test_frozen_sets_and_vectors_are_written(prepare):
     made, folder = prepared(prepare, {"classes": 6, "new_classes": 4, "features": 16})
     assert [path.name for path in made.outputs] == [*(f"{kind}.parquet" for kind in SETS), "features.safetensors"]
-    assert read_features(folder).shape == (10, 16)
+    assert read_vectors(folder).shape == (10, 16)
     for kind in SETS:
-        assert read_examples(folder / f"{kind}.parquet").shape == (40 if kind == "trained" else 30, 6)
+        assert read_set(folder, kind).tokens.shape == (40 if kind == "in_distribution" else 30, 6)
+
+
+def test_held_out_labels_stand_in_the_manifest(prepare):
+    made, folder = prepared(prepare, {"classes": 6, "new_classes": 4, "features": 16})
+    labels = read_set(folder, "relabelled").tokens[:, [1, 3]]
+    assert sorted(made.details["held_out_labels"]) == labels.sort(dim=1).values.unique(dim=0).tolist()
+    assert made.modules == ["reinduce.studies.singh2024.tasks.fewshot_classification"]
 
 
 def test_a_users_features_are_read_in_order(prepare, file):
     spec = {"classes": 5, "new_classes": 3, "exemplars": 2, "features": 6, "source": "file"}
     _, folder = prepared(prepare, spec | {"path": file(spoil=lambda rows: rows.reverse())})
-    found = read_features(folder)
+    found = read_vectors(folder)
     assert found.shape == (16, 6)
     assert found[:4, 0].tolist() == pytest.approx([0.0, 0.1, 1.0, 1.1])
 
@@ -117,7 +135,7 @@ def test_features_of_hdf5_are_read_in_order(prepare, hdf5):
     spec = {"classes": 5, "new_classes": 3, "exemplars": 2, "features": 6, "source": "file"}
     _, folder = prepared(prepare, spec | {"path": hdf5(omniglot=vectors(9, 3, 6))})
     expected = torch.from_numpy(vectors(9, 3, 6)[:8, :2].reshape(16, 6)).float()
-    assert torch.equal(read_features(folder), expected)
+    assert torch.equal(read_vectors(folder), expected)
 
 
 def spoilt(at, value):

@@ -4,9 +4,10 @@ from array import array
 
 import pytest
 import torch
-from reinduce.task import source_text
 
-SPEC = source_text.Spec(vocab_size=1000, n_ctx=11)
+from reinduce.tasks.source_text import SourceTextSpec, WindowStream
+
+SPEC = SourceTextSpec(vocabulary=1000, context=11)
 WINDOWS = 23
 
 
@@ -28,12 +29,12 @@ def starts(batch):
 
 
 def read(folder, seed, steps, n):
-    stream = source_text.Stream(SPEC, folder, seed)
+    stream = WindowStream(SPEC, folder, seed)
     return [starts(stream.batch(step, n)) for step in steps]
 
 
 def test_batches_are_int64_windows_after_a_start_token(folder):
-    batch = source_text.Stream(SPEC, folder, 0).batch(0, 4)
+    batch = WindowStream(SPEC, folder, 0).batch(0, 4)
     assert batch.shape == (4, 11) and batch.dtype == torch.int64
     assert len(starts(batch)) == 4
 
@@ -59,27 +60,27 @@ def test_replicates_read_in_different_orders(folder):
 
 
 def test_a_large_vocabulary_is_stored_in_four_bytes(tmp_path):
-    spec = source_text.Spec(vocab_size=70_000, n_ctx=11)
+    spec = SourceTextSpec(vocabulary=70_000, context=11)
     with open(tmp_path / "train.bin", "wb") as file:
         array("i", range(66_000, 66_040)).tofile(file)
-    batch = source_text.Stream(spec, tmp_path, 0).batch(0, 4)
+    batch = WindowStream(spec, tmp_path, 0).batch(0, 4)
     assert sorted(batch[:, 1].tolist()) == [66_000, 66_010, 66_020, 66_030]
 
 
 def test_too_little_text_for_a_batch_is_said(folder):
     with pytest.raises(ValueError, match="has 23 windows, fewer than a batch of 24; give more text, or lower batch"):
-        source_text.Stream(SPEC, folder, 0).batch(0, 24)
+        WindowStream(SPEC, folder, 0).batch(0, 24)
 
 
 def test_missing_training_text_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match="train.bin: no training text; `reinduce data` makes it"):
-        source_text.Stream(SPEC, tmp_path, 0)
+        WindowStream(SPEC, tmp_path, 0)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"vocab_size": 256}, "vocabulary must be 257 or more"),
+        ({"vocabulary": 256}, "vocabulary must be 257 or more"),
         ({"source": "web"}, "source must be one of packages, folder, parquet, not 'web'"),
         ({"packages": ()}, "packages needs at least one name"),
         ({"source": "folder"}, "path must say where the folder is"),
@@ -90,4 +91,4 @@ def test_missing_training_text_is_said(tmp_path):
 )
 def test_wrong_settings_are_named(change, message):
     with pytest.raises(ValueError, match=message):
-        source_text.Spec(**({"n_ctx": 128} | change))
+        SourceTextSpec(**({"context": 128} | change))

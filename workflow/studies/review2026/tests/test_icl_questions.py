@@ -1,15 +1,16 @@
-"""The suite task: what is called an answer is decided by the context before it, and by nothing else."""
+"""The icl_questions task: what is called an answer is decided by the context before it, and by nothing else."""
 
 import pytest
 import torch
-from reinduce.task import suite
+from reinduce.studies.review2026.tasks import icl_questions
+from reinduce.studies.review2026.tasks.icl_questions import QuestionsSpec, QuestionStream
 
-SPEC = suite.Spec(vocab_size=128, n_ctx=128)
+SPEC = QuestionsSpec(vocabulary=128, context=128)
 N = 60
 
 
 def made(kind):
-    documents = suite.documents(SPEC, torch.full((N,), suite.KINDS.index(kind)), 5)
+    documents = icl_questions.documents(SPEC, torch.full((N,), icl_questions.KINDS.index(kind)), 5)
     return documents.tokens, documents.is_answer
 
 
@@ -25,7 +26,7 @@ def role(tokens):
 
 
 def test_every_kind_starts_alike_and_stays_in_the_vocabulary():
-    for kind in suite.KINDS:
+    for kind in icl_questions.KINDS:
         tokens, is_answer = made(kind)
         assert tokens.shape == is_answer.shape == (N, SPEC.context)
         assert (tokens[:, 0] == 0).all() and tokens[:, 1:].min() > 0 and tokens.max() < SPEC.vocabulary
@@ -68,7 +69,7 @@ def test_synonyms_are_asked_after_their_keys_and_answered_with_their_values():
 def test_mapping_follows_one_rule_and_repeats_no_key():
     tokens, is_answer = made("mapping")
     keys, values = pairs(tokens)
-    table = suite.rules(SPEC)
+    table = icl_questions.rules(SPEC)
     follows = table[:, keys - SPEC.first_key] == values
     assert follows.all(dim=2).any(dim=0).all()
     assert all(len(set(row)) == len(row) for row in keys.tolist())
@@ -83,8 +84,8 @@ def test_most_labels_of_a_document_are_the_same():
     most = labels.mode(dim=1).values
     assert abs((labels == most[:, None]).double().mean() - SPEC.majority) < 0.03
     assert labels.max() <= SPEC.labels and most.unique().numel() == SPEC.labels
-    assert not is_answer[:, : 2 * suite.SHOWN_LABELS + 1].any()
-    assert is_answer[:, 2 * (suite.SHOWN_LABELS + 1) :: 2].all()
+    assert not is_answer[:, : 2 * icl_questions.SHOWN_LABELS + 1].any()
+    assert is_answer[:, 2 * (icl_questions.SHOWN_LABELS + 1) :: 2].all()
 
 
 def test_chance_is_what_one_who_knows_the_kind_alone_reaches():
@@ -93,7 +94,7 @@ def test_chance_is_what_one_who_knows_the_kind_alone_reaches():
         counts = tokens[is_answer].bincount().double()
         if kind == "mapping":
             keys, values = pairs(tokens)
-            table = suite.rules(SPEC)
+            table = icl_questions.rules(SPEC)
             right = (table[0][keys - SPEC.first_key] == values).double().mean()
         else:
             right = counts.max() / counts.sum()
@@ -101,10 +102,10 @@ def test_chance_is_what_one_who_knows_the_kind_alone_reaches():
 
 
 def test_batches_do_not_depend_on_what_was_asked_before():
-    one, other = suite.Stream(SPEC, "nowhere", 3), suite.Stream(SPEC, "nowhere", 3)
+    one, other = QuestionStream(SPEC, 3), QuestionStream(SPEC, 3)
     one.batch(0, 8)
     assert torch.equal(one.batch(2, 8), other.batch(2, 8))
-    assert not torch.equal(one.batch(2, 8), suite.Stream(SPEC, "nowhere", 4).batch(2, 8))
+    assert not torch.equal(one.batch(2, 8), QuestionStream(SPEC, 4).batch(2, 8))
     assert one.batch(1, 1).shape == (1, 128)
 
 
@@ -112,7 +113,7 @@ def test_batches_do_not_depend_on_what_was_asked_before():
     ("change", "message"),
     [
         (
-            {"vocab_size": 64},
+            {"vocabulary": 64},
             "leaves 18 tokens each for keys, .*; 32 are needed: raise vocabulary to 105",
         ),
         ({"rules": 1}, "rules must be 2 or more, not 1"),
@@ -123,4 +124,4 @@ def test_batches_do_not_depend_on_what_was_asked_before():
 )
 def test_wrong_settings_are_named(change, message):
     with pytest.raises(ValueError, match=message):
-        suite.Spec(**({"vocab_size": 128, "n_ctx": 128} | change))
+        QuestionsSpec(**({"vocabulary": 128, "context": 128} | change))

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
-from reinduce.task import phrases, synonyms
+from reinduce.studies.olsson2022.tasks import synonyms
+from reinduce.studies.olsson2022.tasks.synonyms import SynonymsSpec, SynonymStream
 
-SPEC = synonyms.Spec(vocab_size=128, n_ctx=128)
+from reinduce.tasks import repeated_phrases
+
+SPEC = SynonymsSpec(vocabulary=128, context=128)
 
 
 def said_and_language(tokens):
@@ -14,7 +17,7 @@ def said_and_language(tokens):
 def test_documents_are_phrases_in_two_languages():
     tokens = synonyms.documents(SPEC, 50, 3, 4)
     meanings, second = said_and_language(tokens)
-    said = phrases.annotated(SPEC.of_meanings, phrases.successor_table(SPEC.of_meanings), 50, 3)
+    said = repeated_phrases.annotated(SPEC.of_meanings, repeated_phrases.successor_table(SPEC.of_meanings), 50, 3)
     assert torch.equal(meanings, said.tokens)
     assert (tokens[:, 0] == 0).all() and tokens.max() <= 126
     assert 0.4 < second[:, 1:].double().mean() < 0.6
@@ -23,7 +26,7 @@ def test_documents_are_phrases_in_two_languages():
 def test_a_segment_keeps_to_one_language():
     tokens = synonyms.documents(SPEC, 50, 3, 4)
     _, second = said_and_language(tokens)
-    said = phrases.annotated(SPEC.of_meanings, phrases.successor_table(SPEC.of_meanings), 50, 3)
+    said = repeated_phrases.annotated(SPEC.of_meanings, repeated_phrases.successor_table(SPEC.of_meanings), 50, 3)
     inside = said.offset[:, 1:] > 0
     assert (second[:, 1:] == second[:, :-1])[inside].all()
     assert 0.4 < (second[:, 2:] == second[:, 1:-1])[~inside[:, 1:]].double().mean() < 0.6
@@ -36,12 +39,12 @@ def test_language_and_content_have_seeds_of_their_own():
 
 
 def test_batches_do_not_depend_on_what_was_asked_before():
-    one, other = synonyms.Stream(SPEC, "nowhere", 3), synonyms.Stream(SPEC, "nowhere", 3)
+    one, other = SynonymStream(SPEC, 3), SynonymStream(SPEC, 3)
     one.batch(0, 8)
     assert torch.equal(one.batch(2, 8), other.batch(2, 8))
-    assert not torch.equal(one.batch(2, 8), synonyms.Stream(SPEC, "nowhere", 4).batch(2, 8))
+    assert not torch.equal(one.batch(2, 8), SynonymStream(SPEC, 4).batch(2, 8))
 
 
 def test_two_words_a_meaning_must_leave_enough_successors():
     with pytest.raises(ValueError, match="successors is 8, but a vocabulary of 15 tokens has two words for only 7"):
-        synonyms.Spec(vocab_size=15, n_ctx=64)
+        SynonymsSpec(vocabulary=15, context=64)

@@ -10,16 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from reinduce.data.source_text import common_tokens, heldout_windows
-from reinduce.task import TASKS, read_task
-from reinduce.task.evaluation import loss_indices, read_examples
-from reinduce.task.source_text import Spec, training_tokens
 from tokenizers import Tokenizer
 
+from reinduce.config.task_definition import read_task
+from reinduce.tasks.evaluation_sets import read_set
+from reinduce.tasks.source_text import SourceTextSpec, common_tokens, heldout_windows, training_tokens
 from reinduce.trace.files import sha256
 
-SPEC = {"vocab_size": 300, "n_ctx": 32, "source": "folder", "heldout_share": 0.1}
-FILES = ["tokenizer.json", "train.bin", "sources.parquet", "heldout.parquet", "repeated.parquet", "random.parquet"]
+SPEC = {"vocabulary": 300, "context": 32, "source": "folder", "heldout_share": 0.1}
+FILES = ["heldout.parquet", "repeated.parquet", "random.parquet", "tokenizer.json", "train.bin", "sources.parquet"]
 
 
 @pytest.fixture
@@ -64,9 +63,9 @@ def test_training_tokens_spell_the_training_files_and_no_other(from_folder, text
 
 def test_heldout_windows_are_text_of_heldout_files_spread_over_them(from_folder, texts):
     _, folder = from_folder()
-    examples = read_examples(folder / "heldout.parquet")
+    examples = read_set(folder, "heldout").tokens
     assert examples.shape == (20, 32) and (examples[:, 0] == 0).all() and examples[:, 1:].min() > 0
-    assert loss_indices(folder / "heldout.parquet").shape == (20,)
+    assert read_set(folder, "heldout").column("loss_index").shape == (20,)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     # One by one: the end of a window and the start of the next can spell another text's number.
     spelled = "|".join(tokenizer.decode(example, skip_special_tokens=True) for example in examples.tolist())
@@ -76,7 +75,7 @@ def test_heldout_windows_are_text_of_heldout_files_spread_over_them(from_folder,
 
 
 def test_heldout_windows_are_even_and_do_not_overlap():
-    spec = Spec(n_ctx=11, vocab_size=1000)
+    spec = SourceTextSpec(context=11, vocabulary=1000)
     examples = heldout_windows(spec, torch.arange(1, 1 + 10 * 9 + 3), 3)
     assert examples[:, 1].tolist() == [1, 31, 61] and examples.shape == (3, 11)
     assert heldout_windows(spec, torch.arange(1, 91), 9)[:, 1].tolist() == list(range(1, 91, 10))
@@ -85,7 +84,7 @@ def test_heldout_windows_are_even_and_do_not_overlap():
 def test_training_windows_are_each_read_once_an_epoch(from_folder):
     _, folder = from_folder()
     task = read_task(folder / "task.json")
-    stream = TASKS[task.name].Stream(task.spec, folder, 0)
+    stream = task.training_stream(folder, 0)
     windows = len(stream.windows)
     assert windows == len(training_tokens(task.spec, folder)) // 31
     drawn = torch.cat([stream.batch(step, 1) for step in range(windows)])[:, 1:]
@@ -117,7 +116,7 @@ def test_a_parquet_column_gives_the_same_tokens_as_the_files(from_folder, prepar
     names = set.union(*split_of(folder).values())
     assert names == {f"texts.parquet#{row:02d}" for row in range(40)}
     assert made.details["texts"] == {"train": 36, "heldout": 4}
-    assert read_examples(folder / "heldout.parquet").shape == (20, 32)
+    assert read_set(folder, "heldout").tokens.shape == (20, 32)
 
 
 @pytest.fixture
@@ -174,7 +173,7 @@ def test_random_tokens_are_neither_rare_nor_frequent(from_folder):
     half = len(left_out) // 2
     assert left_out[:half].max() <= counts[pool].min() and counts[pool].max() <= left_out[half:].min()
     for name in ("repeated", "random"):
-        assert set(read_examples(folder / f"{name}.parquet")[:, 1:].flatten().tolist()) <= set(pool.tolist())
+        assert set(read_set(folder, name).tokens[:, 1:].flatten().tolist()) <= set(pool.tolist())
 
 
 def test_progress_is_logged(from_folder, caplog):
@@ -239,7 +238,7 @@ def test_a_single_text_cannot_be_split(from_folder):
 
 
 def test_too_little_text_for_the_vocabulary_is_said(from_folder):
-    refuses(ValueError, "too little text for a vocabulary of 9000: only", lambda: from_folder(vocab_size=9000))
+    refuses(ValueError, "too little text for a vocabulary of 9000: only", lambda: from_folder(vocabulary=9000))
 
 
 def test_too_little_text_for_the_heldout_examples_is_said(from_folder):
