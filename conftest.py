@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from reinduce.config.declare import Metric, applicable_metrics
-from reinduce.config.specs import IndexPair, MeasureSpec, ModelSpec, from_dict
+from reinduce.config.arm_contents import applicable_metrics
+from reinduce.config.declare import Metric
+from reinduce.config.job_specs import ModelSpec, from_dict
+from reinduce.config.metric_settings import MetricSettings, PositionRanges
 from reinduce.config.task_definition import read_task
 from reinduce.data.command import run_data
 from reinduce.metrics.inputs import EvaluationSets
@@ -43,8 +45,8 @@ def make_model():
     """A small random model; keyword arguments replace parts of its specification."""
 
     def make(seed: int = 0, **changes) -> Transformer:
-        spec = {"layers": 2, "d_model": 32, "heads": 4, "vocabulary": 40, "context": 24} | changes
-        return Transformer(from_dict(ModelSpec, spec)).initialise(seed).eval().requires_grad_(False)
+        spec = {"n_layers": 2, "d_model": 32, "n_heads": 4, "vocab_size": 40, "n_ctx": 24} | changes
+        return Transformer(from_dict(ModelSpec, spec)).init_weights(seed).eval().requires_grad_(False)
 
     return make
 
@@ -78,7 +80,7 @@ def prepare(tmp_path):
 @pytest.fixture
 def pairs():
     """The index pairs of the laptop scale, those that claims use first."""
-    return [IndexPair(early=(8, 13), late=(112, 127))]
+    return [PositionRanges(early=(8, 13), late=(112, 127))]
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Scored:
 
     model: Transformer
     sets: EvaluationSets
-    settings: MeasureSpec
+    settings: MetricSettings
     metrics: Mapping[str, Metric]
     """Those that the model has, of runs too."""
     rows: list[dict[str, Any]]
@@ -104,7 +106,7 @@ class Scored:
         found: dict[str, list[list[float | None]]] = {}
         for row in self.rows:
             if "head" in row:
-                layers = found.setdefault(row["metric"], [[] for _ in range(self.model.spec.layers)])
+                layers = found.setdefault(row["metric"], [[] for _ in range(self.model.spec.n_layers)])
                 layers[row["layer"]].append(row["value"])
         return found
 
@@ -122,14 +124,14 @@ def score(make_model, prepare, pairs):
         is_end: bool = True,
         **changes,
     ) -> Scored:
-        _, folder = prepare(task, {"vocabulary": 128, "context": 128} if spec is None else spec, evaluation, out=task)
+        _, folder = prepare(task, {"vocab_size": 128, "n_ctx": 128} if spec is None else spec, evaluation, out=task)
         definition = read_task(folder / "task.json")
         sets = EvaluationSets(folder, definition)
-        settings = MeasureSpec(pairs=pairs, derivative=(32, 120), metrics=chosen)
+        settings = MetricSettings(icl_position_ranges=pairs, loss_slope_positions=(32, 120), metrics=chosen)
         model = make_model(**definition.model_fields() | changes)
         if vectors is not None:
-            model.give_features(vectors)
-        has = (model.spec.layers, model.spec.has_heads, definition.owner, chosen)
+            model.set_features(vectors)
+        has = (model.spec.n_layers, model.spec.has_heads, definition.owner, chosen)
         metrics = applicable_metrics(definition.evaluation_sets, *has)
         scorer = CheckpointScorer({n: m for n, m in metrics.items() if m.level != "run"}, sets, settings)
         rows = list(scorer.score(model, is_end, scorer.run_passes(model, is_end)))

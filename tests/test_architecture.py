@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reinduce.config.declare import find_all, qualify
+from reinduce.config.declare import qualify
+from reinduce.config.find import find_all
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "reinduce"

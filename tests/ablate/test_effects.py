@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from reinduce.ablate.effects import AblationMetrics
-from reinduce.config.declare import Metric, Tolerance, find_all
-from reinduce.config.specs import MeasureSpec
+from reinduce.config.declare import Metric, Tolerance
+from reinduce.config.find import find_all
+from reinduce.config.metric_settings import MetricSettings
 from reinduce.metrics.losses import score_in_context
 
 KIND = "recall"
@@ -62,7 +63,7 @@ def effects(pairs, answers):
     tokens = torch.randint(1, 30, (6, 128), generator=generator)
     index = torch.randint(1, 128, (6,), generator=generator)
     direction = torch.randn(6, generator=generator)
-    settings = MeasureSpec(pairs=pairs, derivative=(32, 120))
+    settings = MetricSettings(icl_position_ranges=pairs, loss_slope_positions=(32, 120))
     metrics = find_all("metric") | {"answers": answers}
     return AblationMetrics(metrics, {"heldout": Examples(tokens, index)}, settings, 6, direction)
 
@@ -100,7 +101,7 @@ def test_before_and_after_is_the_change_along_the_direction(effects, losses):
 def test_rows_say_what_is_not_measured(pairs):
     tokens = torch.arange(128).expand(2, -1)
     sets = {"heldout": Examples(tokens, torch.tensor([3, 4]))}
-    settings = MeasureSpec(pairs=pairs, derivative=(32, 120))
+    settings = MetricSettings(icl_position_ranges=pairs, loss_slope_positions=(32, 120))
     effects = AblationMetrics(find_all("metric"), sets, settings, 2, None)
     value = {name: found[0].item() for name, found in effects.measure(torch.ones(1, 2, 127)).items()}
     rows = {row["metric"]: row["value"] for row in effects.rows(value, value)}
@@ -122,7 +123,7 @@ def test_rows_carry_versions_baselines_and_the_number_of_documents(effects, loss
 
 def test_a_choice_of_metrics_without_losses_measures_what_there_is(pairs, answers):
     sets = {"heldout": Examples(torch.randint(1, 30, (6, 128)), torch.arange(1, 7))}
-    settings = MeasureSpec(pairs=pairs, derivative=(32, 120))
+    settings = MetricSettings(icl_position_ranges=pairs, loss_slope_positions=(32, 120))
     effects = AblationMetrics({"answers": answers}, sets, settings, 6, None)
     assert effects.weighted == [] and effects.unmeasured == ["before_after"]
     assert set(effects.measure(torch.ones(2, 6, 127))) == {f"answers:{KIND}"}

@@ -2,19 +2,19 @@
 
 import pytest
 import torch
+from reinduce.model.stand_ins import stand_ins
 
 from reinduce.attribute.paths import path_losses
 from reinduce.model.paths import path_edit, sites_between
 from reinduce.model.sites import Edit
-from reinduce.model.stand_ins import stand_ins
 from reinduce.model.transformer import token_losses
 
 VARIANTS = {
     "two layers": {},
-    "three layers with MLPs": {"layers": 3, "mlp_ratio": 2.0},
+    "three layers with MLPs": {"n_layers": 3, "mlp_ratio": 2.0},
     "smeared": {"smeared_keys": True},
-    "rotary": {"positions": "rotary", "layers": 3},
-    "clamped": {"clamps": [{"type": "force_previous_token", "layer": 0}], "layers": 3},
+    "rotary": {"positions": "rotary", "n_layers": 3},
+    "clamped": {"clamps": [{"type": "force_previous_token", "layer": 0}], "n_layers": 3},
 }
 variants = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 
@@ -33,13 +33,13 @@ def test_every_path_of_the_sweep_equals_the_plain_way(make_model, tokens, change
             plain = token_losses(model(tokens[rows], [edit])[0], tokens[rows])
             assert (swept - plain).abs().max() < 1e-5
             seen.add(((layer, head), (target, receiver), kind))
-    layers, heads = model.spec.layers, model.spec.heads
+    layers, heads = model.spec.n_layers, model.spec.n_heads
     assert len(seen) == layers * (layers - 1) // 2 * heads * heads * 3
 
 
 def test_the_direct_path_to_the_end_is_what_the_head_writes(make_model, tokens):
     """Without anything in between, an ablated head's effect on the stream is minus its output."""
-    model = make_model(layers=3, mlp_ratio=2.0)
+    model = make_model(n_layers=3, mlp_ratio=2.0)
     _, intact = model(tokens, capture=["blocks.0.attn.head_out", "resid_post"])
     edit = path_edit(model, tokens, [Edit("blocks.0.attn.z", 0.0, 2)], "resid_post")
     expected = intact["resid_post"] - intact["blocks.0.attn.head_out"][:, :, 2]
@@ -69,7 +69,7 @@ def test_a_path_must_run_forward(make_model, tokens):
 
 
 def test_what_is_held_still_lies_between(make_model):
-    model = make_model(layers=3, mlp_ratio=2.0)
+    model = make_model(n_layers=3, mlp_ratio=2.0)
     assert sites_between(model, "blocks.0.attn.z", "blocks.2.attn.q") == [
         "blocks.0.mlp_out",
         "blocks.1.attn_out",

@@ -10,23 +10,24 @@ from reinduce.config.arm_contents import (
     modules_of_arm,
     unavailable_reason,
 )
-from reinduce.config.declare import find
+from reinduce.config.find import find
+from reinduce.config.job_specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec
 from reinduce.config.layout import RUN_TABLES, SERIES_TABLES, TABLES
 from reinduce.config.load import load
-from reinduce.config.specs import ArmSpec, CheckpointSpec, IndexPair, MeasureSpec, ModelSpec, TrainSpec
+from reinduce.config.metric_settings import MetricSettings, PositionRanges
 from reinduce.trace import sources
 
 from .conftest import KEY, ROOT
 
-SETTINGS = MeasureSpec(pairs=[IndexPair(early=(1, 2), late=(3, 4))], derivative=(1, 4))
+SETTINGS = MetricSettings(icl_position_ranges=[PositionRanges(early=(1, 2), late=(3, 4))], loss_slope_positions=(1, 4))
 LANGUAGE, FEWSHOT = "repeated_phrases", "singh2024.fewshot_classification"
 COPY = {"type": "singh2024.force_copy", "layer": 1, "head": 0}
 MATCH = {"type": "singh2024.force_match", "layer": 1}
 
 
 def arm(task=LANGUAGE, study="olsson2022", **model) -> ArmSpec:
-    fields = {"layers": 2, "d_model": 8, "heads": 2, "vocabulary": 9, "context": 5} | model
-    train = TrainSpec(steps=4, batch=2, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 2}))
+    fields = {"n_layers": 2, "d_model": 8, "n_heads": 2, "vocab_size": 9, "n_ctx": 5} | model
+    train = TrainSpec(steps=4, batch_size=2, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 2}))
     return ArmSpec(study=study, arm="a", task=task, model=ModelSpec(**fields), train=train)
 
 
@@ -170,7 +171,7 @@ def test_an_edit_changes_the_digest_of_that_studys_scores_alone(study):
 def test_an_arm_that_does_not_measure_a_studys_metric_does_not_depend_on_it(study):
     study(metrics=METRIC)
     task, module = find("task", LANGUAGE), f"reinduce.studies.{KEY}.metrics"
-    few = MeasureSpec(pairs=SETTINGS.pairs, derivative=SETTINGS.derivative, metrics=["loss"])
+    few = MetricSettings(pairs=SETTINGS.pairs, derivative=SETTINGS.derivative, metrics=["loss"])
     assert module in modules_of_arm("score", arm(LANGUAGE, KEY), task, SETTINGS)
     assert module not in modules_of_arm("score", arm(LANGUAGE, KEY), task, few)
 

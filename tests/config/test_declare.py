@@ -9,19 +9,9 @@ import pytest
 
 from reinduce import studies
 from reinduce.config import declare
-from reinduce.config.declare import (
-    Tolerance,
-    ablation,
-    applicable_metrics,
-    find,
-    find_all,
-    intervention,
-    metric,
-    modules_of,
-    owner_of,
-    qualify,
-    task,
-)
+from reinduce.config.arm_contents import applicable_metrics
+from reinduce.config.declare import Tolerance, ablation, intervention, metric, owner_of, qualify, task
+from reinduce.config.find import find, find_all, modules_of
 from reinduce.model.clamps import ZeroHead
 from reinduce.tasks.language import LANGUAGE_SETS
 from reinduce.tasks.repeated_phrases import RepeatedPhrases
@@ -186,7 +176,7 @@ class TestFaults:
         assert "\n" not in str(caught.value)
 
     def test_a_fault_in_a_module_that_another_imports_is_said_of_that_module(self, study):
-        folder = study(metrics=f"from reinduce.studies.{KEY} import parts", parts="x = 1\nx.gone\n")
+        folder = study(metrics=f"from reinduce.studies.{KEY} import parts", grad_accum_steps="x = 1\nx.gone\n")
         with pytest.raises(ValueError, match=rf"^{folder}/parts.py, line 2: AttributeError: .*'gone'"):
             find_all("metric", KEY)
 

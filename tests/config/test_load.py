@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from reinduce.cluster.resolve import resolve
 from reinduce.config.command import schemas
-from reinduce.config.layout import donor_file
+from reinduce.config.layout import source_checkpoint_file
 from reinduce.config.load import load
 from reinduce.config.resolved import write_resolved
 from reinduce.config.validate import ConfigError
 from reinduce.config.yaml import typed
-from reinduce.front_door import resolve
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,8 +37,8 @@ def test_resolving_imports_no_torch(scale):
     """Every job of a cluster resolves the configuration anew; importing torch would take longer than that."""
     program = (
         "import sys; from pathlib import Path\n"
-        "import reinduce.front_door, reinduce.judge.evidence, reinduce.config.task_definition\n"
-        f"reinduce.front_door.load({{'scale': {scale!r}}}, Path({str(ROOT)!r}))\n"
+        "import reinduce.cluster.resolve, reinduce.judge.evidence, reinduce.config.task_definition\n"
+        f"reinduce.cluster.resolve.load({{'scale': {scale!r}}}, Path({str(ROOT)!r}))\n"
         "assert 'torch' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -64,7 +64,7 @@ def test_a_graft_is_taken_from_one_of_the_donors_own_seeds():
     resolved = load({"first_seed": 700}, ROOT)
     arm = resolved.runs["singh2024/graft-other"]
     donor = resolved.runs[f"singh2024/{arm.arm.graft.arm}"]
-    given = [donor_file("results", arm.arm, seed, donor.arm, donor.seeds).parts[3] for seed in arm.seeds]
+    given = [source_checkpoint_file("results", arm.arm, seed, donor.arm, donor.seeds).parts[3] for seed in arm.seeds]
     assert sorted(given) == [f"seed{seed}" for seed in donor.seeds]
     assert all(folder != f"seed{seed}" for folder, seed in zip(given, arm.seeds, strict=True))
 
@@ -83,7 +83,7 @@ def test_a_graft_is_taken_from_one_of_the_donors_own_seeds():
             ["config.yaml: tasks: no 'phases'", "repeated_phrases, source_text, olsson2022.synonyms"],
         ),
         (
-            {"tasks": {"source_text": {"vocabulary": "512"}}},
+            {"tasks": {"source_text": {"vocab_size": "512"}}},
             ["task source_text: vocabulary", "'512'", "config.yaml tasks"],
         ),
         ({"tasks": {"source_text": {"source": "web"}}}, ["source must be one of packages, folder, parquet"]),
@@ -94,7 +94,7 @@ def test_a_graft_is_taken_from_one_of_the_donors_own_seeds():
         ({"overrides": {"olsson2022": {"attn9": {}}}}, ["overrides.olsson2022: no 'attn9'", "attn1, attn2"]),
         ({"overrides": {"olsson2022": {"attn2": {"seeds": 2.5}}}}, ["overrides.olsson2022.attn2.seeds", "2.5"]),
         (
-            {"overrides": {"olsson2022": {"attn2": {"model": {"heads": 5}}}}},
+            {"overrides": {"olsson2022": {"attn2": {"model": {"n_heads": 5}}}}},
             [
                 "olsson2022/attn2: model",
                 "5 heads do not divide a width of 64",
@@ -106,10 +106,10 @@ def test_a_graft_is_taken_from_one_of_the_donors_own_seeds():
             {"overrides": {"olsson2022": {"attn2": {"train": {"steps": "many"}}}}},
             ["olsson2022/attn2: train: steps", "valid integer", "'many'", "config.yaml overrides"],
         ),
-        ({"overrides": {"olsson2022": {"attn2": {"model": {"layers": True}}}}}, ["model: layers", "True"]),
+        ({"overrides": {"olsson2022": {"attn2": {"model": {"n_layers": True}}}}}, ["model: layers", "True"]),
         ({"overrides": {"olsson2022": {"attn2": {"train": {"stpes": 3}}}}}, ["stpes: unknown key", "mean steps?"]),
         (
-            {"overrides": {"olsson2022": {"attn2": {"model": {"vocabulary": 9}}}}},
+            {"overrides": {"olsson2022": {"attn2": {"model": {"vocab_size": 9}}}}},
             ["come from the task", "tasks.repeated_phrases"],
         ),
         (
@@ -126,10 +126,10 @@ def test_a_fault_names_the_key_and_what_was_expected(project, changes, expected)
 
 
 def test_measurements_must_fit_the_task(project):
-    found = problems(project, tasks={"repeated_phrases": {"context": 121}})
+    found = problems(project, tasks={"repeated_phrases": {"n_ctx": 121}})
     assert (
-        "workflow/scales/laptop.yaml: measure.pairs: 126/12 reaches index 126, the last of task repeated_phrases is 120"
-        in found
+        "workflow/scales/laptop.yaml: metrics.icl_position_ranges: 126/12 reaches index 126, "
+        "the last of task repeated_phrases is 120" in found
     )
     assert len(found) == 4, "four of the five pairs, each told once"
     scale = project / "workflow/scales/laptop.yaml"
@@ -145,7 +145,7 @@ def test_all_faults_are_told_at_once(project):
         nonsense=1,
         overrides={
             "olsson2022": {
-                "attn1": {"model": {"heads": 7}},
+                "attn1": {"model": {"n_heads": 7}},
                 "attn2": {"train": {"steps": "x", "stepz": 1}},
                 "attn3": {"seeds": "three"},
             }
@@ -242,12 +242,12 @@ def test_what_the_command_line_nests_keeps_its_type(project):
 def test_what_is_nearer_replaces_what_is_farther_field_by_field(project):
     """Scale's task, then arm, then scale's arm, then config.yaml."""
     arm = load({"studies": ["olsson2022"]}, project).runs["olsson2022/mlp2"].arm
-    assert (arm.model.d_model, arm.model.mlp_ratio, arm.train.batch) == (64, 2.0, 32)
+    assert (arm.model.d_model, arm.model.mlp_ratio, arm.train.batch_size) == (64, 2.0, 32)
     assert arm.train.steps != load(root=project).runs["olsson2022/attn2"].arm.train.steps
     over = {"olsson2022": {"mlp2": {"seeds": 9, "model": {"mlp_ratio": 1.0}, "train": {"steps": 77}}}}
     run = load({"studies": ["olsson2022"], "overrides": over}, project).runs["olsson2022/mlp2"]
-    assert (len(run.seeds), run.arm.model.mlp_ratio, run.arm.model.layers, run.arm.train.steps) == (9, 1.0, 2, 77)
-    assert run.arm.train.batch == arm.train.batch
+    assert (len(run.seeds), run.arm.model.mlp_ratio, run.arm.model.n_layers, run.arm.train.steps) == (9, 1.0, 2, 77)
+    assert run.arm.train.batch_size == arm.train.batch_size
 
 
 def test_resolved_files_are_written_once_and_only_where_changed(project, tmp_path):
@@ -278,14 +278,14 @@ def test_a_study_may_vary_a_task(project):
     varied = resolved.tasks["singh2024.classes200"]
     assert (varied.qualified_name(), varied.spec.classes, varied.spec.latent) == (own, 200, 16)
     run = resolved.runs["singh2024/c-labels15"]
-    assert (run.arm.task, run.arm.model.vocabulary, run.arm.model.d_model) == ("singh2024.labels15", 15, 64)
+    assert (run.arm.task, run.arm.model.vocab_size, run.arm.model.d_model) == ("singh2024.labels15", 15, 64)
 
     with_study(project, lambda s: s["tasks"].update(classes200={"of": "fewshot", "spec": {}}))
     with_study(
         project, lambda s: s["tasks"].update(labels10={"of": "fewshot_classification", "spec": {"vocabulry": 10}})
     )
     with_study(
-        project, lambda s: s["tasks"].update(labels15={"of": "fewshot_classification", "spec": {"vocabulary": 2}})
+        project, lambda s: s["tasks"].update(labels15={"of": "fewshot_classification", "spec": {"vocab_size": 2}})
     )
     text = "\n".join(problems(project, studies=["singh2024"]))
     assert (
@@ -298,7 +298,7 @@ def test_a_study_may_vary_a_task(project):
 
 def test_who_gives_weights_must_be_there_and_fit(project):
     def change(study):
-        study["arms"]["match"]["starts_as"] = "hole"
+        study["arms"]["match"]["init_from_arm"] = "hole"
         study["arms"]["graft-own"]["graft"] = {"arm": "whole-labels15", "layer": 0}
         study["arms"]["graft-other"]["graft"] = {"arm": "one-head", "layer": 2}
         study["arms"]["copy"]["graft"] = {"arm": "graft-own", "layer": 0}
@@ -307,7 +307,7 @@ def test_who_gives_weights_must_be_there_and_fit(project):
     with_study(project, change)
     text = "\n".join(problems(project, studies=["singh2024"]))
     where = "workflow/studies/singh2024/study.yaml: arms"
-    assert f"{where}.match.starts_as: no 'hole'; there are: all-previous" in text
+    assert f"{where}.match.init_from_arm: no 'hole'; there are: all-previous" in text
     assert f"{where}.graft-own.graft: its vocabulary is 5, that of whole-labels15 15" in text
     assert f"{where}.graft-other: graft: no layer 2; layers are 0 to 1" in text
     assert f"{where}.copy.graft: graft-own is grafted itself" in text

@@ -50,21 +50,21 @@ CLAMP = """
     class Mute(ZeroHead):
         '''The outputs of heads are zero.'''
 """
-SMALL = {"vocabulary": 65, "context": 64}
+SMALL = {"vocab_size": 65, "n_ctx": 64}
 STUDY = {
     "title": "A planted paper",
     "authors": "Nobody",
     "year": 1999,
     "url": "nowhere",
     "arms": {
-        "plain": {"task": "echoes", "why": "As it is.", "model": {"layers": 2}},
+        "plain": {"task": "echoes", "why": "As it is.", "model": {"n_layers": 2}},
         "muted": {
             "task": "echoes",
             "why": "Without a head.",
             "metrics": ["spread", "induction_onset_step"],
-            "model": {"layers": 2, "clamps": [{"type": "mute", "layer": 1, "head": 0}]},
+            "model": {"n_layers": 2, "clamps": [{"type": "mute", "layer": 1, "head": 0}]},
         },
-        "phrases": {"task": "repeated_phrases", "why": "On a task of the library.", "model": {"layers": 1}},
+        "phrases": {"task": "repeated_phrases", "why": "On a task of the library.", "model": {"n_layers": 1}},
     },
     "scales": {
         "smoke": {
@@ -79,19 +79,19 @@ STUDY = {
                         "repeats": 4,
                     },
                     "seeds": 2,
-                    "model": {"d_model": 16, "heads": 2},
-                    "train": {"steps": 30, "batch": 8, "learning_rate": 6e-3, "checkpoints": {"every": {0: 10}}},
+                    "model": {"d_model": 16, "n_heads": 2},
+                    "train": {"steps": 30, "batch_size": 8, "learning_rate": 6e-3, "checkpoints": {"every": {0: 10}}},
                 },
                 "repeated_phrases": {
                     "seeds": 1,
-                    "model": {"d_model": 16, "heads": 2},
-                    "train": {"steps": 30, "batch": 8, "learning_rate": 6e-3, "checkpoints": {"every": {0: 10}}},
+                    "model": {"d_model": 16, "n_heads": 2},
+                    "train": {"steps": 30, "batch_size": 8, "learning_rate": 6e-3, "checkpoints": {"every": {0: 10}}},
                 },
             }
         }
     },
 }
-GIVEN = {"scale": "smoke", "studies": [KEY], "study_folders": ["papers"]}
+CLI_OVERRIDES = {"scale": "smoke", "studies": [KEY], "study_folders": ["papers"]}
 
 
 @pytest.fixture
@@ -111,19 +111,19 @@ def paper(project, study):
 
 def problems(project, **changes) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        load(GIVEN | changes, project)
+        load(CLI_OVERRIDES | changes, project)
     return caught.value.problems
 
 
 def test_a_study_outside_of_the_projects_own_is_found_with_all_that_it_declares(project, paper):
     paper()
-    resolved = load(GIVEN, project)
+    resolved = load(CLI_OVERRIDES, project)
     assert resolved.folders == {KEY: f"papers/{KEY}"}
     assert list(resolved.runs) == [f"{KEY}/plain", f"{KEY}/muted", f"{KEY}/phrases"]
     plain, muted, phrases = resolved.runs.values()
     assert (plain.arm.task, plain.arm.task_name) == (f"{KEY}.echoes", "echoes")
-    assert (plain.task.qualified_name(), plain.task.spec.echo, plain.task.spec.vocabulary) == (f"{KEY}.echoes", 2, 65)
-    assert plain.arm.model.vocabulary == 65 and list(plain.seeds) == [0, 1]
+    assert (plain.task.qualified_name(), plain.task.spec.echo, plain.task.spec.vocab_size) == (f"{KEY}.echoes", 2, 65)
+    assert plain.arm.model.vocab_size == 65 and list(plain.seeds) == [0, 1]
     clamp = {"type": f"{KEY}.mute", "layer": 1, "head": 0, "except_head": None}
     assert muted.arm.model.clamps == [clamp], "every field, and the type by its whole name"
     assert phrases.arm.task == "repeated_phrases" and phrases.task.owner == ""
@@ -132,15 +132,15 @@ def test_a_study_outside_of_the_projects_own_is_found_with_all_that_it_declares(
 
 def test_an_arm_may_choose_its_metrics(project, paper):
     paper()
-    resolved = load(GIVEN, project)
+    resolved = load(CLI_OVERRIDES, project)
     plain, muted = (resolved.runs[f"{KEY}/{arm}"] for arm in ("plain", "muted"))
     assert plain.settings.metrics is None
     assert {"spread", "loss", "copying"} <= set(metrics_of_arm(plain.arm, plain.task, plain.settings))
     assert muted.settings.metrics == ["spread", "induction_onset_step"]
     found = list(metrics_of_arm(muted.arm, muted.task, muted.settings))
     assert found == ["spread", "prefix_matching", "induction_onset_step"]
-    write_resolved(resolved, GIVEN, project)
-    settings = [json.loads((project / resolved.results / name / "measure.json").read_text()) for name in resolved.runs]
+    write_resolved(resolved, CLI_OVERRIDES, project)
+    settings = [json.loads((project / resolved.results / name / "metrics.json").read_text()) for name in resolved.runs]
     assert [one["metrics"] for one in settings] == [None, ["spread", "induction_onset_step"], None]
     assert all({**one, "metrics": None} == settings[0] for one in settings)
 
@@ -233,7 +233,7 @@ def test_a_study_that_lies_in_two_folders_is_told(project, paper):
 def test_a_folder_of_studies_may_lie_anywhere(project, paper, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "papers"
     (paper().parent).rename(elsewhere)
-    resolved = load(GIVEN | {"study_folders": [str(elsewhere)]}, project)
+    resolved = load(CLI_OVERRIDES | {"study_folders": [str(elsewhere)]}, project)
     assert resolved.folders == {KEY: f"{elsewhere.as_posix()}/{KEY}"}
     assert str(elsewhere) in studies.__path__
 
@@ -246,7 +246,7 @@ def test_without_its_folder_a_study_is_not_found(project, paper):
 
 def test_a_studys_own_task_may_be_changed_in_config_yaml(project, paper):
     paper()
-    resolved = load(GIVEN | {"tasks": {f"{KEY}.echoes": {"echo": 5, "phrases": 3}}}, project)
+    resolved = load(CLI_OVERRIDES | {"tasks": {f"{KEY}.echoes": {"echo": 5, "phrases": 3}}}, project)
     assert (resolved.tasks[f"{KEY}.echoes"].spec.echo, resolved.tasks[f"{KEY}.echoes"].spec.phrases) == (5, 3)
     [problem] = problems(project, tasks={f"{KEY}.echoes": {"echo": "two"}})
     assert f"task {KEY}.echoes: echo: " in problem and f"config.yaml tasks.{KEY}.echoes" in problem

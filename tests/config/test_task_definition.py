@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from reinduce.config.declare import find_all, owner_of
+from reinduce.config.declare import owner_of
+from reinduce.config.find import find_all
 from reinduce.config.task_definition import TaskDefinition, build_task, read_task
 from reinduce.tasks.language import LanguageSizes
 from reinduce.tasks.repeated_phrases import PhrasesSpec, RepeatedPhrases
@@ -13,7 +14,7 @@ from reinduce.tasks.source_text import SourceText, SourceTextSpec
 
 VALUES = {
     "task": "repeated_phrases",
-    "spec": {"vocabulary": 128, "context": 128, "phrase_length": [3, 6]},
+    "spec": {"vocab_size": 128, "n_ctx": 128, "phrase_length": [3, 6]},
     "evaluation": {"heldout_examples": 64},
 }
 
@@ -70,13 +71,13 @@ def test_a_task_declares_all_that_stages_ask_of_it(task):
 def test_values_become_a_task(write):
     task = read_task(write())
     assert isinstance(task, RepeatedPhrases) and task.qualified_name() == "repeated_phrases"
-    assert task.spec == PhrasesSpec(vocabulary=128, context=128)
+    assert task.spec == PhrasesSpec(vocab_size=128, n_ctx=128)
     assert (task.sizes.heldout_examples, task.sizes.repeat_length, task.sizes.repeats) == (64, 25, 4)
 
 
 def test_lists_of_packages_become_a_specification(write):
-    task = read_task(write(task="source_text", spec={"context": 128, "packages": ["sympy"]}))
-    assert task.spec == SourceTextSpec(context=128, packages=("sympy",))
+    task = read_task(write(task="source_text", spec={"n_ctx": 128, "packages": ["sympy"]}))
+    assert task.spec == SourceTextSpec(n_ctx=128, packages=("sympy",))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_lists_of_packages_become_a_specification(write):
         ({"task": "speech"}, "no task 'speech'; there are: repeated_phrases, source_text"),
         ({"extra": 1}, "a task has evaluation, spec, task, not evaluation, extra, spec, task"),
         ({"spec__words": 3}, "PhrasesSpec: unknown words; expected vocabulary, context"),
-        ({"spec": {"vocabulary": 128}}, "PhrasesSpec: .*missing.*'context'"),
+        ({"spec": {"vocab_size": 128}}, "PhrasesSpec: .*missing.*'context'"),
         ({"evaluation__heldout": 3}, "LanguageSizes: unknown heldout"),
         (
             {"spec__context": 100},
@@ -103,7 +104,7 @@ def test_wrong_values_are_named_with_their_file(write, changes, message):
 
 
 def test_a_task_that_just_fits_is_accepted(write):
-    assert read_task(write(spec__context=101)).spec.context == 101
+    assert read_task(write(spec__context=101)).spec.n_ctx == 101
 
 
 def test_missing_and_broken_files_are_named(tmp_path):
@@ -120,17 +121,17 @@ def test_ones_own_files_are_those_that_a_task_is_made_from(tmp_path):
     for name in ("b.txt", "deep/a.txt", "c.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("text")
-    folder = SourceText(SourceTextSpec(context=8, source="folder", path=str(tmp_path)), sizes)
+    folder = SourceText(SourceTextSpec(n_ctx=8, source="folder", path=str(tmp_path)), sizes)
     assert folder.user_files() == [tmp_path / "b.txt", tmp_path / "deep/a.txt"]
-    one = SourceText(SourceTextSpec(context=8, source="parquet", path="texts.parquet"), sizes)
+    one = SourceText(SourceTextSpec(n_ctx=8, source="parquet", path="texts.parquet"), sizes)
     assert [path.as_posix() for path in one.user_files()] == ["texts.parquet"]
-    assert RepeatedPhrases(PhrasesSpec(vocabulary=32, context=8), sizes).user_files() == []
+    assert RepeatedPhrases(PhrasesSpec(vocab_size=32, n_ctx=8), sizes).user_files() == []
 
 
 def test_packages_of_a_task_are_those_whose_files_are_its_text():
     sizes = LanguageSizes(heldout_examples=5, repeat_length=2, repeats=2)
-    assert SourceText(SourceTextSpec(context=8, packages=("sympy",)), sizes).packages() == ["tokenizers", "sympy"]
-    assert SourceText(SourceTextSpec(context=8, source="folder", path="texts"), sizes).packages() == []
+    assert SourceText(SourceTextSpec(n_ctx=8, packages=("sympy",)), sizes).packages() == ["tokenizers", "sympy"]
+    assert SourceText(SourceTextSpec(n_ctx=8, source="folder", path="texts"), sizes).packages() == []
 
 
 def test_the_content_of_a_task_makes_the_same_task_again(write):

@@ -8,7 +8,7 @@ from reinduce.config.task_definition import read_task
 from reinduce.tasks.evaluation_sets import read_set
 from reinduce.trace.files import sha256
 
-SPEC = {"vocabulary": 128, "context": 64}
+SPEC = {"vocab_size": 128, "n_ctx": 64}
 
 
 @pytest.fixture

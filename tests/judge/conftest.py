@@ -21,7 +21,7 @@ def plant(tmp_path):
         write_text(tmp_path / study / arm / "train.json", to_json(spec))
         for seed, value in enumerate(values):
             folder = tmp_path / study / arm / f"seed{seed}" / "score"
-            row = {"study": study, "arm": arm, "seed": seed, "metric": "window_share", "metric_version": 1}
+            row = {"study": study, "arm": arm, "seed": seed, "metric": "phase_change_fraction", "metric_version": 1}
             tables.write_rows("trajectories", [row | {"value": value}], folder / "trajectories.parquet")
             for step in STEPS:
                 scored = row | {"step": step, "metric": "icl_score", "value": None if value is None else value * step}
@@ -37,7 +37,7 @@ def plant(tmp_path):
 
 @pytest.fixture
 def make_claim():
-    """A resolved claim about `window_share`; keyword arguments replace parts of it."""
+    """A resolved claim about `phase_change_fraction`; keyword arguments replace parts of it."""
 
     def make(**changes) -> dict:
         return {
@@ -52,7 +52,7 @@ def make_claim():
             "paper_value": "a quarter",
             "reads": {"trajectories": ["$arm"]},
             "with": {"arm": "two"},
-            "evidence": "SELECT seed, value FROM trajectories WHERE arm = $arm AND metric = 'window_share'",
+            "evidence": "SELECT seed, value FROM trajectories WHERE arm = $arm AND metric = 'phase_change_fraction'",
             "unit": "share of training",
             "criterion": {"statistic": "mean", "holds": {"below": 0.3}, "fails": {"above": 0.7}, "why": "A third."},
             "control": {"with": {"arm": "one"}, "why": "It cannot."},

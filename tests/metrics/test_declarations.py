@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from reinduce import studies
-from reinduce.config.declare import Metric, find, find_all, qualify
-from reinduce.config.specs import ModelSpec
+from reinduce.config.declare import Metric, qualify
+from reinduce.config.find import find, find_all
+from reinduce.config.job_specs import ModelSpec
 from reinduce.metrics.inputs import MetricInputs
 from reinduce.score.passes import names_of
 
@@ -53,7 +54,7 @@ def test_what_it_needs_is_there(metric):
     """Its sets are those of a task, its sites those of a model, and the metrics before it are declared."""
     tasks = declared("task").values()
     assert any(set(metric.sets) <= set(task.evaluation_sets) for task in tasks if task.owner in ("", metric.owner))
-    names_of(ModelSpec(layers=2, d_model=8, heads=2, vocabulary=9, context=8), metric.sites)
+    names_of(ModelSpec(n_layers=2, d_model=8, n_heads=2, vocab_size=9, n_ctx=8), metric.sites)
     assert not metric.sites or metric.evaluation_set or metric.evaluation_sets
     known = find_all("metric", metric.owner)
     assert set(metric.after) <= set(known)

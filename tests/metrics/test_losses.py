@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from reinduce.config.specs import IndexPair
+from reinduce.config.metric_settings import PositionRanges
 from reinduce.metrics.losses import gain_on_repeats, score_in_context
 
-PAIR = IndexPair(early=(1, 2), late=(4, 4))
+PAIR = PositionRanges(early=(1, 2), late=(4, 4))
 LOSSES = torch.tensor([[5.0, 3.0, 9.0, 1.0], [4.0, 4.0, 9.0, 2.0]])
 
 
@@ -27,7 +27,7 @@ def test_score_is_none_where_the_mask_leaves_nothing():
 
 def test_a_pair_beyond_the_context_is_said():
     with pytest.raises(ValueError, match="token indices 4 to 5 reach beyond the last of the context, 4"):
-        score_in_context(LOSSES, IndexPair(early=(1, 2), late=(4, 5)))
+        score_in_context(LOSSES, PositionRanges(early=(1, 2), late=(4, 5)))
 
 
 def test_a_repeat_is_worth_what_it_saves():

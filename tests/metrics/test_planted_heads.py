@@ -9,7 +9,8 @@ import math
 import pytest
 import torch
 
-from reinduce.config.specs import IndexPair, MeasureSpec, ModelSpec
+from reinduce.config.job_specs import ModelSpec
+from reinduce.config.metric_settings import MetricSettings, PositionRanges
 from reinduce.metrics import heads, weights
 from reinduce.metrics.heads import match_prefixes, repeat_offsets, score_copying
 from reinduce.metrics.inputs import MetricInputs, select_diagonals
@@ -48,7 +49,10 @@ def qk_trace(model: Transformer, layer: int, previous_token_LH: list[torch.Tenso
 def inputs_of(model: Transformer | None, **planted) -> MetricInputs:
     """What a metric is computed from, where nothing is read of evaluation sets."""
     return MetricInputs(
-        model, {}, MeasureSpec(pairs=[IndexPair(early=(1, 1), late=(2, 2))], derivative=(1, 2)), **planted
+        model,
+        {},
+        MetricSettings(icl_position_ranges=[PositionRanges(early=(1, 1), late=(2, 2))], loss_slope_positions=(1, 2)),
+        **planted,
     )
 
 
@@ -65,7 +69,7 @@ def induction_circuit(temperature: float = 200.0) -> Transformer:
     """
     V, context = VOCABULARY, 1 + PERIOD * REPEATS
     D = 2 * V
-    spec = ModelSpec(layers=2, d_model=D, heads=1, vocabulary=V, context=context, layer_norm=False)
+    spec = ModelSpec(n_layers=2, d_model=D, n_heads=1, vocab_size=V, n_ctx=context, layer_norm=False)
     model = Transformer(spec).eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.zero_()
@@ -158,10 +162,10 @@ class TestPlantedModel:
     def test_the_circuit_scores_as_an_induction_head(self, repeated):
         model = induction_circuit()
         names = ["blocks.0.attn.pattern", "blocks.1.attn.pattern"]
-        _, captured = model(repeated, capture=names)
-        assert previous_token(captured[names[0]]).item() >= 0.99
-        assert matched(captured[names[0]]).item() < 0.01
-        assert matched(captured[names[1]]).item() >= 0.99
+        _, cache = model(repeated, names=names)
+        assert previous_token(cache[names[0]]).item() >= 0.99
+        assert matched(cache[names[0]]).item() < 0.01
+        assert matched(cache[names[1]]).item() >= 0.99
 
     def test_the_circuit_predicts_the_repeats(self, repeated):
         logits, _ = induction_circuit()(repeated)
@@ -183,8 +187,8 @@ class TestPlantedModel:
         model, random = induction_circuit(), repeated[:, : 1 + PERIOD]
 
         def score() -> float:
-            _, captured = model(random, capture=["blocks.1.attn.v"])
-            return score_copying(model, 1, captured["blocks.1.attn.v"], random).item()
+            _, cache = model(random, names=["blocks.1.attn.v"])
+            return score_copying(model, 1, cache["blocks.1.attn.v"], random).item()
 
         assert score() >= 0.99
         model.blocks[1].attn.W_O *= -1
@@ -194,7 +198,7 @@ class TestPlantedModel:
 class TestWeights:
     def test_ov_eigenvalues_against_the_whole_circuit(self, make_model):
         model = make_model()
-        V = model.spec.vocabulary
+        V = model.spec.vocab_size
         _, _, W_V, W_O = head_weights(model, 1)
         read = torch.nn.functional.layer_norm(model.W_E, (32,))
         unembedding = model.W_U - model.W_U.mean(dim=0)
@@ -205,7 +209,7 @@ class TestWeights:
             assert value.item() == pytest.approx((eigenvalues.real.sum() / eigenvalues.abs().sum()).item(), abs=1e-3)
 
     def test_qk_trace_against_the_whole_term(self, make_model):
-        model = make_model(layers=3)
+        model = make_model(n_layers=3)
         generator = torch.Generator().manual_seed(0)
         previous = [torch.rand(4, generator=generator) for _ in range(3)]
         read = torch.nn.functional.layer_norm(model.W_E, (32,))
@@ -221,10 +225,10 @@ class TestWeights:
             assert value.item() == pytest.approx(sum(terms), abs=1e-4 * sum(map(abs, terms)))
 
     def test_random_heads_copy_at_chance(self, make_model, repeated):
-        model = make_model(vocabulary=VOCABULARY, context=101, d_model=64)
+        model = make_model(vocab_size=VOCABULARY, n_ctx=101, d_model=64)
         random = repeated[:, : 1 + PERIOD]
-        _, captured = model(random, capture=["blocks.0.attn.v"])
-        score = score_copying(model, 0, captured["blocks.0.attn.v"], random)
+        _, cache = model(random, names=["blocks.0.attn.v"])
+        score = score_copying(model, 0, cache["blocks.0.attn.v"], random)
         assert ((score > -1) & (score < -0.6)).all()
 
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from reinduce.config.declare import find_all
-from reinduce.config.specs import ArmSpec, CheckpointSpec, TrainSpec
+from reinduce.config.find import find_all
+from reinduce.config.job_specs import ArmSpec, CheckpointSpec, TrainSpec
 from reinduce.model.clamps import Clamp, build_clamp
 from reinduce.model.sites import Edit
 from reinduce.model.transformer import sequence_losses
@@ -149,7 +149,7 @@ def test_clamps_that_contradict_each_other_stop_a_training_before_it_begins(make
         {"type": "force_previous_token", "layer": 0, "head": 1},
         {"type": "freeze_activation", "layer": 0, "site": "pattern", "head": 1},
     ]
-    spec = TrainSpec(steps=5, batch=4, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 5}))
+    spec = TrainSpec(steps=5, batch_size=4, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 5}))
     arm = ArmSpec(study="s", arm="a", task="t", model=make_model(clamps=clamps).spec, train=spec)
     with pytest.raises(ValueError, match="two edits contradict each other: put blocks.0.attn.pattern, head 1"):
         train(arm, 0, lambda step, n: tokens[:n], tmp_path)

@@ -121,17 +121,19 @@ def _write_run(run: Path, spec: ArmSpec, seed: int, middle: float | None) -> Non
         ]
         if spec.task == "topics":
             for donor, lost in (("same_table", 0.0), ("other_table", -1.0)):
-                rows.append({"metric": f"swap_copied:{donor}", "value": -4.0 * done})
-                rows.append({"metric": f"swap_inferred:{donor}", "value": lost * (1 - decay) + rng.gauss(0, 0.02)})
+                rows.append({"metric": f"context_swap:copied:{donor}", "value": -4.0 * done})
+                rows.append(
+                    {"metric": f"context_swap:inferred:{donor}", "value": lost * (1 - decay) + rng.gauss(0, 0.02)}
+                )
             rows += [
-                {"metric": f"table_advantage_{w}", "value": v * (1 - decay)} for w, v in (("early", 1), ("late", 2))
+                {"metric": f"topic_log_odds:{w}", "value": v * (1 - decay)} for w, v in (("early", 1), ("late", 2))
             ]
         if spec.task == "suite":
-            rows += [{"metric": f"skill:{kind}", "value": done} for kind in KINDS]
+            rows += [{"metric": f"answer_probability:{kind}", "value": done} for kind in KINDS]
         if spec.task == "exemplars":
             kinds = ("trained", "relabelled", "new_classes")
-            rows = [{"metric": f"loss:{kind}", "value": 0.7 + decay - 0.69 * done} for kind in kinds]
-        rows.append({"metric": "repeat_gain", "value": 4.0 * done})
+            rows = [{"metric": f"query_loss:{kind}", "value": 0.7 + decay - 0.69 * done} for kind in kinds]
+        rows.append({"metric": "repeated_sequence_gain", "value": 4.0 * done})
         for layer, head in heads if spec.model.has_heads else ():
             one = {"layer": layer, "head": head}
             induces = done * strength[layer, head]
@@ -147,8 +149,8 @@ def _write_run(run: Path, spec: ArmSpec, seed: int, middle: float | None) -> Non
             ]
             if spec.task == "synonyms":
                 rows += [
-                    one | {"metric": "fuzzy_matching", "value": 0.8 * induces + abs(rng.gauss(0, 0.01))},
-                    one | {"metric": "fuzzy_matching_shuffled", "value": abs(rng.gauss(0, 0.01))},
+                    one | {"metric": "translation_prefix_matching", "value": 0.8 * induces + abs(rng.gauss(0, 0.01))},
+                    one | {"metric": "translation_prefix_matching_shuffled", "value": abs(rng.gauss(0, 0.01))},
                 ]
         rows = [key | {"step": step, "metric_version": 1, "n": 10} | row for row in rows]
         tables.write_rows("scores", rows, run / "score" / f"step{step:08d}.parquet")
@@ -178,11 +180,11 @@ def _write_trajectories(run: Path, key: dict, spec: ArmSpec, middle: float | Non
         "window_end": None if centre is None else centre + half,
         "icl_midpoint": centre,
         "prefix_midpoint": None if centre is None else centre - 5,
-        "formation_step": centre,
-        "window_share": 0.1 if centre else 0.8,
-        "bump_size": 0.6 if centre else 0.01,
+        "induction_onset_step": centre,
+        "phase_change_fraction": 0.1 if centre else 0.8,
+        "loss_bump_size": 0.6 if centre else 0.01,
         "learned_step": centre,
-        "non_exponential": 0.5,
+        "log_loss_concavity": 0.5,
     }
     rows = [key | {"metric": name, "metric_version": 1, "value": value} for name, value in values.items()]
     tables.write_rows("trajectories", rows, run / "score" / "trajectories.parquet")
@@ -211,7 +213,7 @@ def _write_ablations(run: Path, key: dict, spec: ArmSpec, middle, seed: int, str
             row |= {"value": -1.7 + effect + rng.gauss(0, 0.05), "baseline": -1.7}
             rows.append(key | {"step": last, "metric_version": 1, "n": 64} | row)
             for kind in KINDS if spec.task == "suite" else ():
-                skill = {"metric": f"skill:{kind}", "value": 0.9 - 0.5 * effect, "baseline": 0.9}
+                skill = {"metric": f"answer_probability:{kind}", "value": 0.9 - 0.5 * effect, "baseline": 0.9}
                 rows.append(key | {"step": last, "metric_version": 1, "n": 64} | row | skill)
     if spec.task == "exemplars" and spec.model.n_layers > 1:
         rows = [key | {"metric_version": 1, "n": 64, "baseline": 1.0} | row for row in _answers(spec, strength, rng)]
@@ -224,7 +226,7 @@ def _answers(spec: ArmSpec, strength: dict, rng):
     for step in spec.train.checkpoints.steps(last):
         for edit in ("full", "pattern_and_value_preserving"):
             row = {"step": step, "edit": edit, "chosen": "layer", "layer": 0, "heads": "0.0"}
-            yield row | {"metric": "loss:trained", "value": 1.0 + 0.1 * (step < last / 2)}
+            yield row | {"metric": "query_loss:in_distribution", "value": 1.0 + 0.1 * (step < last / 2)}
     made = [("full", "single", {"head": h}, 0.99) for h in heads]
     made += [("full", "all_but", {"head": h}, strength[1, h]) for h in heads]
     made += [("full", "strongest", {"draw": h + 1}, 0.7 + 0.1 * h) for h in heads]
@@ -233,7 +235,7 @@ def _answers(spec: ArmSpec, strength: dict, rng):
         made += [(edit, "wire", {"draw": a, "head": b}, rng.random()) for a in heads for b in heads]
     for edit, chosen, facts, value in made:
         row = {"step": last, "edit": edit, "chosen": chosen, "layer": 1, "heads": "0.0"} | facts
-        for metric in ("accuracy:trained", "loss:trained"):
+        for metric in ("query_accuracy:in_distribution", "query_loss:in_distribution"):
             yield row | {"metric": metric, "value": value}
 
 

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from reinduce.config.declare import Metric, Tolerance, applicable_metrics
+from reinduce.config.arm_contents import applicable_metrics
+from reinduce.config.declare import Metric, Tolerance
 from reinduce.metrics.inputs import MetricInputs, select_diagonals
 from reinduce.model.sites import site_names
-from reinduce.model.transformer import Transformer, sequence_losses, token_losses
+from reinduce.model.transformer import Transformer, token_losses, training_losses
 from reinduce.score import passes
 from reinduce.score.checkpoint import CheckpointScorer
 from reinduce.score.passes import names_of, plan_passes, run_pass
@@ -108,7 +109,7 @@ def test_attention_alone_computes_nothing_above_it(make_model, tokens, monkeypat
 
 VARIANTS = {
     "two layers": {},
-    "with MLPs": {"layers": 3, "mlp_ratio": 2.0},
+    "with MLPs": {"n_layers": 3, "mlp_ratio": 2.0},
     "smeared": {"smeared_keys": True},
     "rotary": {"positions": "rotary"},
     "clamped keys": {"clamps": [{"type": "block_k_composition", "layer": 1}]},
@@ -133,12 +134,12 @@ variants = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 def test_attention_at_offsets_is_the_patterns(make_model, tokens, changes, outputs, pairs):
     """Weights made from queries, keys and the softmax's sum alone are those of the whole pattern."""
     model = make_model(**changes)
-    names = [f"blocks.{layer}.attn.pattern" for layer in range(model.spec.layers)]
-    logits, captured = model(tokens, capture=names)
+    names = [f"blocks.{layer}.attn.pattern" for layer in range(model.spec.n_layers)]
+    logits, cache = model(tokens, names=names)
     found = run_pass(model, tokens, dict.fromkeys(("attention", *outputs)))
     inputs = MetricInputs(model, None, None, cache=found.cache)
     for layer, name in enumerate(names):
-        expected = select_diagonals(captured[name], [1, 5, 11])
+        expected = select_diagonals(cache[name], [1, 5, 11])
         torch.testing.assert_close(inputs.attention(layer, [1, 5, 11]), expected, atol=1e-6, rtol=1e-5)
     if outputs:
         torch.testing.assert_close(found.cache["logits"], logits, atol=1e-5, rtol=1e-5)
@@ -161,10 +162,10 @@ def test_a_pass_leaves_what_a_plain_one_does(make_model, tokens, changes, tokens
     monkeypatch.setattr(passes, "TOKENS", tokens_a_pass)
     model = make_model(**changes)
     kinds = ("v", "z", "attn_out", "resid_pre", "resid_post", "embed")
-    logits, captured = model(tokens, capture=names_of(model.spec, kinds))
+    logits, cache = model(tokens, names=names_of(model.spec, kinds))
     found = run_pass(model, tokens, dict.fromkeys((*kinds, "losses", "logits")))
-    assert set(found.cache) == {*captured, "logits"}
-    for name, value in captured.items():
+    assert set(found.cache) == {*cache, "logits"}
+    for name, value in cache.items():
         torch.testing.assert_close(found.cache[name], value, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found.cache["logits"], logits, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found.losses, token_losses(logits, tokens), atol=1e-5, rtol=1e-5)
@@ -178,13 +179,13 @@ def plain_values(found, metric: Metric):
         inputs.tokens = found.sets[name].tokens[: metric.examples]
         kinds = (".attn.pattern", ".attn.v")
         names = [site for site in site_names(found.model.spec) if site.endswith(kinds)]
-        logits, inputs.cache = found.model(inputs.tokens, capture=names)
+        logits, inputs.cache = found.model(inputs.tokens, names=names)
         inputs.losses = token_losses(logits, inputs.tokens)
     for needed in metric.after:
         inputs.values[needed] = [torch.tensor(layer) for layer in found.of_heads[needed]]
     if metric.level == "model":
         return metric.compute(inputs)
-    return [metric.compute(inputs, layer) for layer in range(found.model.spec.layers)]
+    return [metric.compute(inputs, layer) for layer in range(found.model.spec.n_layers)]
 
 
 @pytest.mark.parametrize("mixer", ["attention", "gated_linear"])
@@ -207,11 +208,11 @@ def test_values_are_those_of_separate_plain_passes(score, mixer):
 
 
 def test_one_token_more_than_the_model_reads_is_predicted_alone(make_model):
-    model = make_model(context=5, vocabulary=9)
+    model = make_model(n_ctx=5, vocab_size=9)
     sequences = torch.randint(9, (30, 6), generator=torch.Generator().manual_seed(2))
     found = run_pass(model, sequences, {"losses": None, "logits": None, "pattern": None})
     assert found.losses.shape == (30, 1)
-    torch.testing.assert_close(found.losses, sequence_losses(model, sequences))
+    torch.testing.assert_close(found.losses, training_losses(model, sequences))
     assert found.cache["logits"].shape == (30, 5, 9) and found.cache["blocks.1.attn.pattern"].shape == (30, 4, 5, 5)
 
 

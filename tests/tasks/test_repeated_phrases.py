@@ -6,9 +6,9 @@ import torch
 from reinduce.tasks import repeated_phrases as phrases
 from reinduce.tasks.repeated_phrases import PhrasesSpec, PhraseStream
 
-SPEC = PhrasesSpec(vocabulary=128, context=128)
+SPEC = PhrasesSpec(vocab_size=128, n_ctx=128)
 # Segments of four tokens each: where one begins is known.
-ALIGNED = PhrasesSpec(vocabulary=128, context=1 + 4 * 30, phrase_length=(4, 4), run_length=(4, 4))
+ALIGNED = PhrasesSpec(vocab_size=128, n_ctx=1 + 4 * 30, phrase_length=(4, 4), run_length=(4, 4))
 
 
 def segments(spec, n=400, seed=5):
@@ -60,7 +60,7 @@ def test_phrases_are_a_documents_own_and_few():
 
 
 def test_phrase_lengths_cover_their_range():
-    spec = PhrasesSpec(vocabulary=128, context=128, phrases=1, phrase_share=1.0, phrase_length=(3, 6))
+    spec = PhrasesSpec(vocab_size=128, n_ctx=128, phrases=1, phrase_share=1.0, phrase_length=(3, 6))
     documents = phrases.documents(spec, phrases.successor_table(spec), 60, 1)[:, 1:]
     # A document of one phrase repeats it: its period is the phrase's length.
     periods = [next(p for p in range(1, 20) if torch.equal(doc[p:], doc[:-p])) for doc in documents]
@@ -68,7 +68,7 @@ def test_phrase_lengths_cover_their_range():
 
 
 def test_annotated_documents_are_the_plain_ones():
-    spec = PhrasesSpec(vocabulary=128, context=128)
+    spec = PhrasesSpec(vocab_size=128, n_ctx=128)
     table = phrases.successor_table(spec)
     made = phrases.annotated(spec, table, 20, 9)
     assert torch.equal(made.tokens, phrases.documents(spec, table, 20, 9))
@@ -104,9 +104,9 @@ def test_steps_differ_in_the_bits_of_their_seed_that_torch_keeps():
         ({"successors": 128}, "successors must lie between 1 and vocabulary - 1, not 128"),
         ({"phrase_length": (4, 3)}, "phrase_length must be a range from 1 on, not 4 to 3"),
         ({"phrases": 0}, "phrases must be positive, not 0"),
-        ({"context": 1}, "context must be 2 or more, not 1"),
+        ({"n_ctx": 1}, "context must be 2 or more, not 1"),
     ],
 )
 def test_wrong_settings_are_named(change, message):
     with pytest.raises(ValueError, match=message):
-        PhrasesSpec(**({"vocabulary": 128, "context": 128} | change))
+        PhrasesSpec(**({"vocab_size": 128, "n_ctx": 128} | change))

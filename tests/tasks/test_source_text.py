@@ -17,7 +17,7 @@ from reinduce.tasks.evaluation_sets import read_set
 from reinduce.tasks.source_text import SourceTextSpec, common_tokens, heldout_windows, training_tokens
 from reinduce.trace.files import sha256
 
-SPEC = {"vocabulary": 300, "context": 32, "source": "folder", "heldout_share": 0.1}
+SPEC = {"vocab_size": 300, "n_ctx": 32, "source": "folder", "heldout_share": 0.1}
 FILES = ["heldout.parquet", "repeated.parquet", "random.parquet", "tokenizer.json", "train.bin", "sources.parquet"]
 
 
@@ -75,7 +75,7 @@ def test_heldout_windows_are_text_of_heldout_files_spread_over_them(from_folder,
 
 
 def test_heldout_windows_are_even_and_do_not_overlap():
-    spec = SourceTextSpec(context=11, vocabulary=1000)
+    spec = SourceTextSpec(n_ctx=11, vocab_size=1000)
     examples = heldout_windows(spec, torch.arange(1, 1 + 10 * 9 + 3), 3)
     assert examples[:, 1].tolist() == [1, 31, 61] and examples.shape == (3, 11)
     assert heldout_windows(spec, torch.arange(1, 91), 9)[:, 1].tolist() == list(range(1, 91, 10))
@@ -238,7 +238,7 @@ def test_a_single_text_cannot_be_split(from_folder):
 
 
 def test_too_little_text_for_the_vocabulary_is_said(from_folder):
-    refuses(ValueError, "too little text for a vocabulary of 9000: only", lambda: from_folder(vocabulary=9000))
+    refuses(ValueError, "too little text for a vocabulary of 9000: only", lambda: from_folder(vocab_size=9000))
 
 
 def test_too_little_text_for_the_heldout_examples_is_said(from_folder):

@@ -7,7 +7,7 @@ import torch
 
 from reinduce.tasks.source_text import SourceTextSpec, WindowStream
 
-SPEC = SourceTextSpec(vocabulary=1000, context=11)
+SPEC = SourceTextSpec(vocab_size=1000, n_ctx=11)
 WINDOWS = 23
 
 
@@ -60,7 +60,7 @@ def test_replicates_read_in_different_orders(folder):
 
 
 def test_a_large_vocabulary_is_stored_in_four_bytes(tmp_path):
-    spec = SourceTextSpec(vocabulary=70_000, context=11)
+    spec = SourceTextSpec(vocab_size=70_000, n_ctx=11)
     with open(tmp_path / "train.bin", "wb") as file:
         array("i", range(66_000, 66_040)).tofile(file)
     batch = WindowStream(spec, tmp_path, 0).batch(0, 4)
@@ -80,7 +80,7 @@ def test_missing_training_text_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"vocabulary": 256}, "vocabulary must be 257 or more"),
+        ({"vocab_size": 256}, "vocabulary must be 257 or more"),
         ({"source": "web"}, "source must be one of packages, folder, parquet, not 'web'"),
         ({"packages": ()}, "packages needs at least one name"),
         ({"source": "folder"}, "path must say where the folder is"),
@@ -91,4 +91,4 @@ def test_missing_training_text_is_said(tmp_path):
 )
 def test_wrong_settings_are_named(change, message):
     with pytest.raises(ValueError, match=message):
-        SourceTextSpec(**({"context": 128} | change))
+        SourceTextSpec(**({"n_ctx": 128} | change))

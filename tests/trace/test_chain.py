@@ -138,11 +138,14 @@ def test_a_broken_manifest_is_refused_and_named(made):
 def test_a_fault_names_file_reason_and_what_mends_it(made):
     (made / "results/two/b.txt").write_text("c")
     with pytest.raises(Refused) as refused:
-        Chain(made / "results", given={"scale": "smoke", "cluster": {"devices": 2}}).refuse(
+        Chain(made / "results", given={"scale": "smoke", "cluster": {"max_gpus_per_node": 2}}).refuse(
             [f"{made}/results/two/b.txt"]
         )
     assert "evidence is refused, 1 fault:" in str(refused.value)
-    mend = """mend it with: snakemake --cores all --config scale=smoke 'cluster={"devices": 2}' --force -- """
+    mend = (
+        "mend it with: snakemake --cores all --config scale=smoke "
+        + """'cluster={"max_gpus_per_node": 2}' --force -- """
+    )
     assert f"{mend}{made}/results/two/b.txt" in str(refused.value)
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from reinduce.config.declare import find, find_all, qualify
+from reinduce.config.declare import qualify
+from reinduce.config.find import find, find_all
 from reinduce.trace.files import write_text, written_aside
 from reinduce.trace.sources import _imports, _name_of, closure, digest
 

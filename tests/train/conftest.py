@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reinduce.config.specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, to_json
+from reinduce.config.job_specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, to_json
 from reinduce.train import short
 
 
@@ -54,9 +54,15 @@ def training(prepare, tmp_path):
     """A training of some seconds, of two parts a batch; keyword arguments replace its settings."""
 
     def make(**changes) -> Training:
-        _, data = prepare("repeated_phrases", {"vocabulary": 40, "context": 32})
-        model = ModelSpec(layers=2, d_model=32, heads=4, vocabulary=40, context=32)
-        spec = {"steps": 300, "batch": 16, "learning_rate": 3e-3, "save_every": 20, "parts": 2} | changes
+        _, data = prepare("repeated_phrases", {"vocab_size": 40, "n_ctx": 32})
+        model = ModelSpec(n_layers=2, d_model=32, n_heads=4, vocab_size=40, n_ctx=32)
+        spec = {
+            "steps": 300,
+            "batch_size": 16,
+            "learning_rate": 3e-3,
+            "save_every": 20,
+            "grad_accum_steps": 2,
+        } | changes
         train = TrainSpec(**spec, checkpoints=CheckpointSpec(every={0: 30}))
         arm = tmp_path / "train.json"
         arm.write_text(to_json(ArmSpec(study="s", arm="a", task="repeated_phrases", model=model, train=train)))

@@ -6,7 +6,7 @@ import yaml
 def test_a_claim_needs_only_its_own_arms(fresh):
     planned = fresh.count_planned_jobs("results/claims/olsson2022.abrupt-icl.json")
     assert planned == {
-        "data_phrases": 1,
+        "data_repeated_phrases": 1,
         "train_olsson2022_attn1": 5,
         "train_olsson2022_attn2": 5,
         "score_olsson2022_attn1": 5,
@@ -23,7 +23,7 @@ def test_a_claim_about_ablations_needs_ablations(fresh):
 
 def test_the_scores_of_one_checkpoint_are_a_target(fresh):
     planned = fresh.count_planned_jobs("results/olsson2022/attn2/seed3/score/step00000900.parquet")
-    assert planned == {"data_phrases": 1, "train_olsson2022_attn2": 1, "score_olsson2022_attn2": 1}
+    assert planned == {"data_repeated_phrases": 1, "train_olsson2022_attn2": 1, "score_olsson2022_attn2": 1}
 
 
 def test_the_slurm_profile_plans_the_same_jobs(fresh):
@@ -60,7 +60,7 @@ def test_an_unknown_scale_on_the_command_line_is_reported(fresh):
 def test_an_invalid_query_is_found_before_any_job(fresh):
     claims = fresh.root / "workflow/studies/olsson2022/claims.yaml"
     before = claims.read_text()
-    claims.write_text(before.replace("metric = 'window_share'", "metrik = 'window_share'", 1))
+    claims.write_text(before.replace("metric = 'phase_change_fraction'", "metrik = 'phase_change_fraction'", 1))
     done = fresh.try_snakemake("-n")
     claims.write_text(before)
     assert done.returncode != 0

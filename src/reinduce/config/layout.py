@@ -59,11 +59,11 @@ def score_files(folder: Path, arm: ArmSpec) -> list[Path]:
     return [folder / "score" / f"{checkpoint_name(step)}.parquet" for step in checkpoint_steps(arm)]
 
 
-def source_checkpoint_file(results: Path | str, arm: ArmSpec, seed: int, donor: ArmSpec, seeds: Sequence[int]) -> Path:
-    """The checkpoint from which a seed of an arm takes its graft; `seeds`: those of the donor, one after another."""
+def source_checkpoint_file(results: Path | str, arm: ArmSpec, seed: int, source: ArmSpec, seeds: Sequence[int]) -> Path:
+    """The checkpoint from which a seed of an arm takes its graft; `seeds`: those of the source, one after another."""
     given = seeds[(seed - seeds[0] + arm.graft.seed_offset) % len(seeds)]
-    folder = Path(results, donor.study, donor.arm, f"seed{given}")
-    return checkpoint_files(folder, donor)[-1]
+    folder = Path(results, source.study, source.arm, f"seed{given}")
+    return checkpoint_files(folder, source)[-1]
 
 
 def score_outputs(folder: Path, arm: ArmSpec, task: TaskDefinition) -> list[Path]:

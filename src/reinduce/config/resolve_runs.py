@@ -42,7 +42,7 @@ def add_runs(resolved: Resolved, key: str, study: Study, scale: Scale, root: Pat
         budget = size.tasks[arm.task if arm.task in size.tasks else kind]
         data, task = _add_task(resolved, key, arm.task, variant, declared[kind], budget, scale, root, problems)
         _add_run(resolved, f"{key}/{arm_name}", arm, size, (data, kind), task, problems)
-    _check_donors(resolved, key, study, problems)
+    _check_graft_sources(resolved, key, study, problems)
 
 
 def _tasks_of(key: str) -> dict[str, type[TaskDefinition]]:
@@ -53,7 +53,7 @@ def _tasks_of(key: str) -> dict[str, type[TaskDefinition]]:
         return find_all("task")
 
 
-def _check_donors(resolved: Resolved, key: str, study: Study, problems: list[str]) -> None:
+def _check_graft_sources(resolved: Resolved, key: str, study: Study, problems: list[str]) -> None:
     """Notes arms that take their first weights, or a graft, from an arm that is not there or of another shape."""
     where = f"{resolved.folders[key]}/study.yaml: arms"
     for name, arm in study.arms.items():

@@ -7,7 +7,7 @@ from reinduce.studies.olsson2022.tasks.synonyms import SynonymsSpec, SynonymStre
 
 from reinduce.tasks import repeated_phrases
 
-SPEC = SynonymsSpec(vocabulary=128, context=128)
+SPEC = SynonymsSpec(vocab_size=128, n_ctx=128)
 
 
 def said_and_language(tokens):
@@ -47,4 +47,4 @@ def test_batches_do_not_depend_on_what_was_asked_before():
 
 def test_two_words_a_meaning_must_leave_enough_successors():
     with pytest.raises(ValueError, match="successors is 8, but a vocabulary of 15 tokens has two words for only 7"):
-        SynonymsSpec(vocabulary=15, context=64)
+        SynonymsSpec(vocab_size=15, n_ctx=64)

@@ -14,7 +14,7 @@ METRICS = ("translation_prefix_matching", "translation_prefix_matching_shuffled"
 
 
 def test_translations_keep_the_order_and_the_control_does_not(prepare):
-    made, folder = prepare(TASK, {"vocabulary": 64, "context": 64}, {"repeat_length": PERIOD})
+    made, folder = prepare(TASK, {"vocab_size": 64, "n_ctx": 64}, {"repeat_length": PERIOD})
     assert [path.name for path in made.outputs][-2:] == ["translated.parquet", "translated_shuffled.parquet"]
     sets = EvaluationSets(folder, read_task(folder / "task.json"))
     translated, shuffled = sets["translated"].tokens, sets["translated_shuffled"].tokens
@@ -56,9 +56,9 @@ def test_the_score_is_the_attention_to_what_followed_the_same_meaning(score, nam
     found = score(TASK, evaluation={"repeat_length": PERIOD})
     tokens = found.sets[name].tokens
     names = [f"blocks.{layer}.attn.pattern" for layer in (0, 1)]
-    _, captured = found.model(tokens, capture=names)
+    _, cache = found.model(tokens, names=names)
     metric = METRICS[name == "translated_shuffled"]
     for layer, site in enumerate(names):
-        attended = [captured[site][:, :, query, query - PERIOD + 1] for query in range(1 + PERIOD, 1 + 2 * PERIOD)]
+        attended = [cache[site][:, :, query, query - PERIOD + 1] for query in range(1 + PERIOD, 1 + 2 * PERIOD)]
         expected = torch.stack(attended).mean(dim=(0, 1))
         assert found.of_heads[metric][layer] == pytest.approx(expected.tolist(), abs=1e-6)

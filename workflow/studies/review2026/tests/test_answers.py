@@ -13,13 +13,13 @@ from reinduce.studies.review2026.metrics import (
 )
 from reinduce.studies.review2026.tasks.icl_questions import KINDS, QuestionsSpec
 
-from reinduce.config.declare import applicable_metrics
+from reinduce.config.arm_contents import applicable_metrics
 from reinduce.config.task_definition import read_task
 from reinduce.metrics.inputs import EvaluationSets, MetricInputs
 from reinduce.tasks.language import LANGUAGE_SETS
 
 TASK = "review2026.icl_questions"
-SPEC = {"vocabulary": 128, "context": 128}
+SPEC = {"vocab_size": 128, "n_ctx": 128}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from reinduce.studies.review2026.tasks.bigram_mixture import MixtureSpec, Mixtur
 
 from reinduce.tasks import repeated_phrases
 
-SPEC = MixtureSpec(vocabulary=128, context=128)
+SPEC = MixtureSpec(vocab_size=128, n_ctx=128)
 
 
 def test_a_tables_successors_are_distinct_and_of_one_class():
@@ -48,4 +48,4 @@ def test_batches_do_not_depend_on_what_was_asked_before():
 )
 def test_wrong_settings_are_named(change, message):
     with pytest.raises(ValueError, match=message):
-        MixtureSpec(**({"vocabulary": 128, "context": 128} | change))
+        MixtureSpec(**({"vocab_size": 128, "n_ctx": 128} | change))

@@ -11,7 +11,7 @@ from reinduce.studies.review2026.metrics import (
     topic_log_odds,
 )
 
-from reinduce.config.specs import MeasureSpec
+from reinduce.config.metric_settings import MetricSettings
 from reinduce.config.task_definition import read_task
 from reinduce.metrics.inputs import EvaluationSets, MetricInputs
 from reinduce.model.transformer import token_losses
@@ -20,7 +20,7 @@ from reinduce.tasks.token_classes import completes_seen_bigram
 
 @pytest.fixture
 def sets(prepare):
-    spec = {"vocabulary": 128, "context": 128}
+    spec = {"vocab_size": 128, "n_ctx": 128}
     _, folder = prepare("review2026.bigram_mixture", spec, {"heldout_examples": 60})
     return EvaluationSets(folder, read_task(folder / "task.json"))
 
@@ -82,7 +82,7 @@ class Oracle:
 def test_swaps_tell_copying_from_inference(prepared, sets, pairs, knows_table, copies):
     tokens, contexts = prepared
     model = Oracle(contexts, knows_table, copies)
-    settings = MeasureSpec(pairs=pairs, derivative=(32, 120))
+    settings = MetricSettings(icl_position_ranges=pairs, loss_slope_positions=(32, 120))
     inputs = MetricInputs(model, sets, settings, tokens, token_losses(model(tokens)[0], tokens))
     found = {f"context_swap:{name}": made for name, made in context_swap(inputs).items()}
     found |= {f"topic_log_odds:{name}": made for name, made in topic_log_odds(inputs).items()}
@@ -108,7 +108,11 @@ def test_a_checkpoint_is_scored_by_swaps_of_its_own_passes(score):
     assert {name for name in found.of_model if name.startswith("context_swap")} == {
         f"context_swap:{name}:{donor}" for name in classes for donor in donors
     }
-    tokens, contexts, pair = found.sets["heldout"].tokens, read_contexts(found.sets), found.settings.pairs[0]
+    tokens, contexts, pair = (
+        found.sets["heldout"].tokens,
+        read_contexts(found.sets),
+        found.settings.icl_position_ranges[0],
+    )
     other = torch.cat((contexts.donors["other_table"][:, :104], tokens[:, 104:]), dim=1)
     change = token_losses(found.model(tokens)[0], tokens) - token_losses(found.model(other)[0], other)
     member = classify_tokens(tokens, contexts, 104)["copied"]

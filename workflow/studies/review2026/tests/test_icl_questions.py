@@ -5,7 +5,7 @@ import torch
 from reinduce.studies.review2026.tasks import icl_questions
 from reinduce.studies.review2026.tasks.icl_questions import QuestionsSpec, QuestionStream
 
-SPEC = QuestionsSpec(vocabulary=128, context=128)
+SPEC = QuestionsSpec(vocab_size=128, n_ctx=128)
 N = 60
 
 
@@ -113,7 +113,7 @@ def test_batches_do_not_depend_on_what_was_asked_before():
     ("change", "message"),
     [
         (
-            {"vocabulary": 64},
+            {"vocab_size": 64},
             "leaves 18 tokens each for keys, .*; 32 are needed: raise vocabulary to 105",
         ),
         ({"rules": 1}, "rules must be 2 or more, not 1"),
@@ -124,4 +124,4 @@ def test_batches_do_not_depend_on_what_was_asked_before():
 )
 def test_wrong_settings_are_named(change, message):
     with pytest.raises(ValueError, match=message):
-        QuestionsSpec(**({"vocabulary": 128, "context": 128} | change))
+        QuestionsSpec(**({"vocab_size": 128, "n_ctx": 128} | change))

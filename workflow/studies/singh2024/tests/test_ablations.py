@@ -6,10 +6,10 @@ from reinduce.studies.singh2024.answers import score_answers
 from reinduce.studies.singh2024.interventions import rank_heads, silence_heads
 from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, sequences
 
-from reinduce.config.declare import find_all
-from reinduce.config.specs import ModelSpec, from_dict
+from reinduce.config.find import find_all
+from reinduce.config.job_specs import ModelSpec, from_dict
 from reinduce.metrics.inputs import AblationInputs
-from reinduce.model.sites import Edit
+from reinduce.model.interventions import Intervention
 from reinduce.model.transformer import Transformer
 
 SPEC = FewshotSpec(classes=12, new_classes=7, features=16)
@@ -26,9 +26,9 @@ SCORES = [
 
 @pytest.fixture(scope="module")
 def model():
-    values = {"layers": 2, "d_model": 32, "heads": HEADS, "vocabulary": 5, "context": 5, "features": 16}
-    made = Transformer(from_dict(ModelSpec, values | {"positions": "rotary"})).initialise(0)
-    return made.give_features(torch.rand(19, 16, generator=torch.Generator().manual_seed(1))).requires_grad_(False)
+    values = {"n_layers": 2, "d_model": 32, "n_heads": HEADS, "vocab_size": 5, "n_ctx": 5, "features": 16}
+    made = Transformer(from_dict(ModelSpec, values | {"positions": "rotary"})).init_weights(0)
+    return made.set_features(torch.rand(19, 16, generator=torch.Generator().manual_seed(1))).requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,9 @@ def effects(model, scores=SCORES, is_end=True):
 def silenced(model, heads, kept=()):
     """The plain way: heads put to zero one by one, sites of the last layer put as they were."""
     read = TOKENS[:, :5]
-    _, intact = model(read, capture=[f"blocks.1.attn.{site}" for site in ("pattern", "v")])
-    edits = [Edit(f"blocks.{layer}.attn.z", 0.0, head) for layer, head in heads]
-    edits += [Edit(f"blocks.1.attn.{site}", intact[f"blocks.1.attn.{site}"]) for site in kept]
+    _, intact = model(read, names=[f"blocks.1.attn.{site}" for site in ("pattern", "v")])
+    edits = [Intervention(f"blocks.{layer}.attn.z", 0.0, head) for layer, head in heads]
+    edits += [Intervention(f"blocks.1.attn.{site}", intact[f"blocks.1.attn.{site}"]) for site in kept]
     return score_answers(model(read, edits)[0][:, -1], TOKENS)
 
 
@@ -85,8 +85,8 @@ def test_between_the_ends_layers_alone_are_looked_at(model):
 
 
 def test_one_layer_has_nothing_below():
-    values = {"layers": 1, "d_model": 32, "heads": HEADS, "vocabulary": 5, "context": 5, "features": 16}
-    one = Transformer(from_dict(ModelSpec, values)).initialise(0).give_features(torch.rand(19, 16))
+    values = {"n_layers": 1, "d_model": 32, "n_heads": HEADS, "vocab_size": 5, "n_ctx": 5, "features": 16}
+    one = Transformer(from_dict(ModelSpec, values)).init_weights(0).set_features(torch.rand(19, 16))
     found = effects(one, scores=[])
     assert {row["chosen"] for row in found} == {"layer", "single", "all_but"}
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, right_label, sequences
 
-from reinduce.config.declare import find
-from reinduce.config.specs import ModelSpec, from_dict
-from reinduce.model.transformer import Transformer, sequence_losses
+from reinduce.config.find import find
+from reinduce.config.job_specs import ModelSpec, from_dict
+from reinduce.model.transformer import Transformer, training_losses
 
 SPEC = FewshotSpec(classes=12, new_classes=7, exemplars=2, features=16)
 TOKENS = sequences(SPEC, "in_distribution", 60, 3)
@@ -18,14 +18,14 @@ NAMES = ("perfect_layer1", "force_match", "force_copy")
 
 
 def clamped(*clamps, seed=0):
-    values = {"layers": 2, "d_model": 32, "heads": 4, "vocabulary": 5, "context": 5, "features": 16, "exemplars": 2}
+    values = {"n_layers": 2, "d_model": 32, "n_heads": 4, "vocab_size": 5, "n_ctx": 5, "features": 16, "exemplars": 2}
     spec = from_dict(ModelSpec, values | {"positions": "rotary", "clamps": list(clamps)})
-    return Transformer(spec).initialise(seed).give_features(FEATURES)
+    return Transformer(spec).init_weights(seed).set_features(FEATURES)
 
 
 def query_rows(model, layer=1):
     name = f"blocks.{layer}.attn.pattern"
-    return model(TOKENS[:, :5], capture=[name])[1][name][:, :, 4]
+    return model(TOKENS[:, :5], names=[name])[1][name][:, :, 4]
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.7, 0.0])
@@ -36,7 +36,7 @@ def test_a_match_gives_the_querys_attention_and_nothing_else(strength):
     assert torch.allclose(row.gather(1, 4 - RIGHT[:, None])[:, 0], torch.tensor(1 - strength))
     assert torch.equal(query_rows(model)[:, [0, 1, 3]], query_rows(free)[:, [0, 1, 3]])
     name = "blocks.1.attn.pattern"
-    mine, theirs = (m(TOKENS[:, :5], capture=[name])[1][name][:, :, :4] for m in (model, free))
+    mine, theirs = (m(TOKENS[:, :5], names=[name])[1][name][:, :, :4] for m in (model, free))
     assert torch.equal(mine, theirs), "other tokens attend as they did"
 
 
@@ -59,7 +59,7 @@ def test_a_perfect_layer_matches_by_what_stands_before_labels_and_reads_the_embe
 def test_a_copy_makes_scores_the_logits_of_the_two_labels():
     free, model = clamped(), clamped({"type": "singh2024.force_copy", "layer": 1, "head": 1})
     name = "blocks.1.attn.scores"
-    scores = free(TOKENS[:, :5], capture=[name])[1][name][:, 1, 4]
+    scores = free(TOKENS[:, :5], names=[name])[1][name][:, 1, 4]
     logits = model(TOKENS[:, :5])[0][:, -1]
     for b in range(len(TOKENS)):
         labels = TOKENS[b, [1, 3]]
@@ -71,7 +71,7 @@ def test_a_copy_makes_scores_the_logits_of_the_two_labels():
 def test_a_copy_of_a_clamped_layer_takes_its_clamped_scores():
     perfect = {"type": "singh2024.perfect_layer1", "layer": 1}
     name = "blocks.1.attn.scores"
-    scores = clamped(perfect)(TOKENS[:, :5], capture=[name])[1][name][:, 1, 4]
+    scores = clamped(perfect)(TOKENS[:, :5], names=[name])[1][name][:, 1, 4]
     logits = clamped(perfect, {"type": "singh2024.force_copy", "layer": 1, "head": 1})(TOKENS[:, :5])[0][:, -1]
     torch.testing.assert_close(logits.gather(1, TOKENS[:, [1, 3]]), scores[:, [1, 3]], atol=1e-5, rtol=1e-5)
 
@@ -95,7 +95,7 @@ def test_a_copy_of_a_clamped_layer_takes_its_clamped_scores():
 )
 def test_gradients_reach_what_is_not_clamped(clamps, reached, spared):
     model = clamped(*clamps)
-    sequence_losses(model, TOKENS).mean().backward()
+    training_losses(model, TOKENS).mean().backward()
     parameters = dict(model.named_parameters())
     assert all(parameters[name].grad.abs().sum() > 0 for name in reached)
     assert all(parameters[name].grad is None or not parameters[name].grad.any() for name in spared)
@@ -134,11 +134,11 @@ def test_a_clamp_that_does_not_fit_is_refused(clamp, message):
 @pytest.mark.parametrize("name", NAMES)
 def test_clamps_of_exemplars_are_not_for_language(name):
     spec = ModelSpec(
-        layers=2,
+        n_layers=2,
         d_model=8,
-        heads=2,
-        vocabulary=9,
-        context=5,
+        n_heads=2,
+        vocab_size=9,
+        n_ctx=5,
         clamps=[{"type": f"singh2024.{name}", "layer": 1} | ({"head": 0} if name != "perfect_layer1" else {})],
     )
     message = f"{name} is for models that read five tokens, exemplars and labels in turn"

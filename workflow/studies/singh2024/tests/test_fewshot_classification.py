@@ -73,11 +73,11 @@ def test_what_is_accepted_has_a_split_of_its_labels(labels):
     accepted = []
     for share in (0.1, 0.2, 0.4, 0.6, 0.8, 0.9):
         try:
-            spec = FewshotSpec(vocabulary=labels, held_out_labels=share)
+            spec = FewshotSpec(vocab_size=labels, held_out_labels=share)
         except ValueError:
             continue
         shown, held_out = fewshot.label_pairs(spec)
-        assert (len(shown) + len(held_out), len(held_out)) == (spec.pairs, spec.held_out_pairs)
+        assert (len(shown) + len(held_out), len(held_out)) == (spec.icl_position_ranges, spec.held_out_pairs)
         assert shown.unique().numel() == labels
         accepted.append(share)
     assert {0.1, 0.2} <= set(accepted) and (0.9 not in accepted or labels == 15)
@@ -86,8 +86,8 @@ def test_what_is_accepted_has_a_split_of_its_labels(labels):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"context": 6}, "context must be 5, two pairs and a query, not 6"),
-        ({"vocabulary": 2}, "vocabulary must be 3 labels or more"),
+        ({"n_ctx": 6}, "context must be 5, two pairs and a query, not 6"),
+        ({"vocab_size": 2}, "vocabulary must be 3 labels or more"),
         ({"classes": 1}, "classes must be 2 or more, not 1"),
         ({"source": "web"}, "source must be one of latent, file"),
         ({"source": "file"}, "path belongs to source: file"),
@@ -109,7 +109,7 @@ def test_ones_own_files_are_those_that_the_vectors_are_read_from(tmp_path):
 
 def test_the_task_decides_what_a_model_reads():
     task = FewshotClassification(SPEC, FewshotSizes(sequences=4, held_out=3))
-    assert task.model_fields() == {"vocabulary": 5, "context": 5, "features": 512, "exemplars": 3}
+    assert task.model_fields() == {"vocab_size": 5, "n_ctx": 5, "features": 512, "exemplars": 3}
     assert task.set_sizes() == {"in_distribution": 4, "relabelled": 3, "novel_classes": 3}
 
 

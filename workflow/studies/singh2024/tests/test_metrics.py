@@ -8,8 +8,9 @@ from reinduce.studies.singh2024 import metrics
 from reinduce.studies.singh2024.answers import score_answers
 from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, sequences
 
-from reinduce.config.declare import applicable_metrics
-from reinduce.config.specs import IndexPair, MeasureSpec, ModelSpec, from_dict
+from reinduce.config.arm_contents import applicable_metrics
+from reinduce.config.job_specs import ModelSpec, from_dict
+from reinduce.config.metric_settings import MetricSettings, PositionRanges
 from reinduce.metrics.inputs import MetricInputs
 from reinduce.model.transformer import Transformer
 
@@ -37,8 +38,8 @@ def test_planted_clamps_have_the_strengths_that_they_plant():
         ]
         model = model_with(clamps)
         names = [f"blocks.{layer}.attn.pattern" for layer in (0, 1)]
-        _, captured = model(TOKENS[:, :5], capture=names)
-        inputs = inputs_of(model, cache=captured)
+        _, cache = model(TOKENS[:, :5], names=names)
+        inputs = inputs_of(model, cache=cache)
         found = {
             metric.__name__: [metric(inputs, layer) for layer in (0, 1)]
             for metric in (metrics.induction_strength, metrics.label_to_exemplar)
@@ -67,14 +68,16 @@ def test_compositions_are_norms_of_products_of_weights():
 
 
 def model_with(clamps):
-    values = {"layers": 2, "d_model": 32, "heads": 4, "vocabulary": 5, "context": 5, "features": 16}
-    model = Transformer(from_dict(ModelSpec, values | {"clamps": clamps, "positions": "rotary"})).initialise(0)
+    values = {"n_layers": 2, "d_model": 32, "n_heads": 4, "vocab_size": 5, "n_ctx": 5, "features": 16}
+    model = Transformer(from_dict(ModelSpec, values | {"clamps": clamps, "positions": "rotary"})).init_weights(0)
     features = torch.rand(19, 16, generator=torch.Generator().manual_seed(1))
-    return model.give_features(features).requires_grad_(False)
+    return model.set_features(features).requires_grad_(False)
 
 
 def inputs_of(model, **planted):
-    settings = MeasureSpec(pairs=[IndexPair(early=(1, 1), late=(2, 2))], derivative=(1, 2))
+    settings = MetricSettings(
+        icl_position_ranges=[PositionRanges(early=(1, 1), late=(2, 2))], loss_slope_positions=(1, 2)
+    )
     return MetricInputs(model, {}, settings, TOKENS, **planted)
 
 
@@ -127,7 +130,7 @@ SMALL = {"classes": 12, "new_classes": 7, "features": 16}
 @pytest.mark.parametrize("is_end", [True, False])
 def test_a_checkpoint_is_scored_on_all_sets_and_composed_at_the_ends(score, is_end):
     vectors = torch.rand(19, 16, generator=torch.Generator().manual_seed(1))
-    shape = {"positions": "rotary", "layers": 2}
+    shape = {"positions": "rotary", "n_layers": 2}
     found = score("singh2024.fewshot_classification", SMALL, SIZES, vectors=vectors, is_end=is_end, **shape)
     for name in ("query_loss", "query_accuracy", "in_context_accuracy"):
         assert {f"{name}:{kind}" for kind in ("in_distribution", "relabelled", "novel_classes")} <= set(found.of_model)
@@ -136,13 +139,13 @@ def test_a_checkpoint_is_scored_on_all_sets_and_composed_at_the_ends(score, is_e
         "loss_with_forced_match:in_distribution"
     ]
     tokens = found.sets["relabelled"].tokens
-    logits, captured = found.model(tokens[:, :5], capture=["blocks.1.attn.pattern"])
+    logits, cache = found.model(tokens[:, :5], names=["blocks.1.attn.pattern"])
     plain = score_answers(logits[:, -1], tokens)
     for name, value in plain.items():
         assert found.of_model[f"{name}:relabelled"] == pytest.approx(value, abs=1e-6)
     tokens = found.sets["in_distribution"].tokens
-    _, captured = found.model(tokens[:, :5], capture=["blocks.1.attn.pattern"])
-    strength = metrics.attend_to_right_label(captured["blocks.1.attn.pattern"], tokens)
+    _, cache = found.model(tokens[:, :5], names=["blocks.1.attn.pattern"])
+    strength = metrics.attend_to_right_label(cache["blocks.1.attn.pattern"], tokens)
     assert found.of_heads["induction_strength"][1] == pytest.approx(strength.tolist(), abs=1e-6)
     composed = {f"{kind}_composition:0.{lower}" for kind in "qkv" for lower in range(4)}
     assert {name for name in found.of_heads if "composition" in name} == (composed if is_end else set())
