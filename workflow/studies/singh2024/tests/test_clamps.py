@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, right_label, sequences
 
 from reinduce.config.declare import find
 from reinduce.config.specs import ModelSpec, from_dict
 from reinduce.model.transformer import Transformer, sequence_losses
+from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, right_label, sequences
 
 SPEC = FewshotSpec(classes=12, new_classes=7, exemplars=2, features=16)
 TOKENS = sequences(SPEC, "in_distribution", 60, 3)
