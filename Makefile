@@ -59,12 +59,13 @@ report: env  ## results/report.html: Snakemake's own report, with captions, rule
 	$(SNAKEMAKE)
 	$(SNAKEMAKE) --report results/report.html
 
-lint: env  ## ruff, snakefmt, codespell, import-linter, mypy, snakemake --lint
+lint: env  ## ruff, snakefmt, codespell, import-linter (and the imports of studies), mypy, snakemake --lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/codespell
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q --noconftest tests/test_study_imports.py
 	$(BIN)/mypy
 	$(BIN)/python .ci/lint_workflow.py
 

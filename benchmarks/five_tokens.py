@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 
 import torch
-from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, sequences
 
 from benchmarks import peers
 from benchmarks.models import five_token_model
 from benchmarks.timing import compared, in_turns
 from reinduce.config.job_specs import CheckpointSpec, TrainSpec
 from reinduce.model.transformer import training_losses
+from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, sequences
 from reinduce.train.compiled import LossFunction, compiled_losses
 from reinduce.train.optimizer import AdamW
 

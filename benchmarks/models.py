@@ -1,9 +1,8 @@
 """Models that several benchmarks train."""
 
-from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec
-
 from reinduce.config.job_specs import ModelSpec
 from reinduce.model.transformer import Transformer
+from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec
 
 
 def five_token_model(task: FewshotSpec, clamps: list[dict]) -> Transformer:

@@ -22,7 +22,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 import torch.nn.functional as F
-from reinduce.score.heads import attention_at
 from torch import Tensor
 
 from benchmarks import peers
@@ -35,6 +34,7 @@ from reinduce.cli import keep_freed_memory
 from reinduce.config.job_specs import CheckpointSpec, ModelSpec, TrainSpec
 from reinduce.model.ablation_values import collect_ablation_values
 from reinduce.model.transformer import Transformer, token_losses
+from reinduce.score.heads import attention_at
 from reinduce.train.optimizer import AdamW
 
 MANY = 32

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, sequences
 from torch import Tensor
 
 from benchmarks.models import five_token_model
 from reinduce.config.job_specs import CheckpointSpec, ModelSpec, TrainSpec
 from reinduce.model.transformer import Transformer, training_losses
+from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, sequences
 from reinduce.train.accumulator import GradientAccumulator
 from reinduce.train.compiled import compiled_losses
 from reinduce.train.optimizer import AdamW, learning_rate

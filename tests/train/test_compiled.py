@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 import torch
-from reinduce.task import exemplars
 
 from reinduce.config.job_specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, from_dict
 from reinduce.model.transformer import Transformer, training_losses
+from reinduce.task import exemplars
 from reinduce.train import compiled
 from reinduce.train.optimizer import AdamW
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from reinduce.studies.review2026.tasks.bigram_mixture import successor_tables
 
 from reinduce.config.declare import metric
 from reinduce.config.job_specs import require
 from reinduce.metrics.inputs import ROWS, EvaluationSets, MetricInputs
 from reinduce.metrics.tolerances import NATS, SHARES
+from reinduce.studies.review2026.tasks.bigram_mixture import successor_tables
 from reinduce.tasks.evaluation_sets import EvaluationSet
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
+
 from reinduce.studies.singh2024.tasks.fewshot_classification import LABELS
 
 if TYPE_CHECKING:

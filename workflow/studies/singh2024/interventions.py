@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from reinduce.studies.singh2024.answers import score_answers
-from reinduce.studies.singh2024.tasks.fewshot_classification import LABELS, QUERY, right_label
 
 from reinduce.config.declare import ablation, intervention
 from reinduce.config.job_specs import ModelSpec, require
 from reinduce.metrics.head_selection import Head, heads_above_threshold, heads_name
 from reinduce.model.clamps import Clamp
 from reinduce.model.interventions import Intervention
+from reinduce.studies.singh2024.answers import score_answers
+from reinduce.studies.singh2024.tasks.fewshot_classification import LABELS, QUERY, right_label
 
 if TYPE_CHECKING:
     from torch import Tensor

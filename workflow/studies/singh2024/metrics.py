@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
-from reinduce.studies.singh2024.answers import score_answers
-from reinduce.studies.singh2024.interventions import ForceMatch
-from reinduce.studies.singh2024.tasks.fewshot_classification import LABELS, QUERY, SETS
 
 from reinduce.config.declare import metric
 from reinduce.metrics.inputs import MetricInputs
 from reinduce.metrics.tolerances import NATS, SHARES, STEPS
 from reinduce.metrics.training import Curve, first_crossing
+from reinduce.studies.singh2024.answers import score_answers
+from reinduce.studies.singh2024.interventions import ForceMatch
+from reinduce.studies.singh2024.tasks.fewshot_classification import LABELS, QUERY, SETS
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+
 from reinduce.studies.olsson2022.tasks import synonyms
 from reinduce.studies.olsson2022.tasks.synonyms import SynonymsSpec, SynonymStream
-
 from reinduce.tasks import repeated_phrases
 
 SPEC = SynonymsSpec(vocab_size=128, n_ctx=128)

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+
 from reinduce.studies.review2026.tasks import bigram_mixture
 from reinduce.studies.review2026.tasks.bigram_mixture import MixtureSpec, MixtureStream
-
 from reinduce.tasks import repeated_phrases
 
 SPEC = MixtureSpec(vocab_size=128, n_ctx=128)

@@ -2,6 +2,11 @@
 
 import pytest
 import torch
+
+from reinduce.config.specs import MeasureSpec
+from reinduce.config.task_definition import read_task
+from reinduce.metrics.inputs import EvaluationSets, MetricInputs
+from reinduce.model.transformer import token_losses
 from reinduce.studies.review2026.metrics import (
     Contexts,
     classify_tokens,

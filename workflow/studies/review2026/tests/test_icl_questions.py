@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from reinduce.studies.review2026.tasks import icl_questions
 from reinduce.studies.review2026.tasks.icl_questions import QuestionsSpec, QuestionStream
 

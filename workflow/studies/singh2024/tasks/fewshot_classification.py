@@ -226,9 +226,8 @@ class FewshotClassification(TaskDefinition):
             FileNotFoundError or ValueError: if the user's own vectors cannot be used.
         """
         # These need torch's and the file formats' libraries, which the configuration does without.
-        from reinduce.studies.singh2024.vectors import draw_vectors, read_vectors
-
         from reinduce.model.tensors import save_tensors
+        from reinduce.studies.singh2024.vectors import draw_vectors, read_vectors
 
         spec = self.spec
         vectors_CEF = draw_vectors(spec) if spec.source == "latent" else read_vectors(spec)

@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from reinduce.studies.singh2024.answers import score_answers
-from reinduce.studies.singh2024.interventions import rank_heads, silence_heads
-from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, sequences
 
 from reinduce.config.find import find_all
 from reinduce.config.job_specs import ModelSpec, from_dict
 from reinduce.metrics.inputs import AblationInputs
 from reinduce.model.interventions import Intervention
 from reinduce.model.transformer import Transformer
+from reinduce.studies.singh2024.answers import score_answers
+from reinduce.studies.singh2024.interventions import rank_heads, silence_heads
+from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, sequences
 
 SPEC = FewshotSpec(classes=12, new_classes=7, features=16)
 TOKENS = sequences(SPEC, "in_distribution", 200, 3)

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, right_label, sequences
 
 from reinduce.config.find import find
 from reinduce.config.job_specs import ModelSpec, from_dict

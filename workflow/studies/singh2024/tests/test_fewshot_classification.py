@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+
+from reinduce.model.tensors import save_tensors
 from reinduce.studies.singh2024.tasks import fewshot_classification as fewshot
 from reinduce.studies.singh2024.tasks.fewshot_classification import (
     VECTORS_FILE,
@@ -10,8 +12,6 @@ from reinduce.studies.singh2024.tasks.fewshot_classification import (
     FewshotSpec,
     FewshotStream,
 )
-
-from reinduce.model.tensors import save_tensors
 
 SPEC = FewshotSpec(classes=12, new_classes=7, exemplars=3)
 

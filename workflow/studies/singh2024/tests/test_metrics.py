@@ -4,15 +4,15 @@ import math
 
 import pytest
 import torch
-from reinduce.studies.singh2024 import metrics
-from reinduce.studies.singh2024.answers import score_answers
-from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, sequences
 
 from reinduce.config.arm_contents import applicable_metrics
 from reinduce.config.job_specs import ModelSpec, from_dict
 from reinduce.config.metric_settings import MetricSettings, PositionRanges
 from reinduce.metrics.inputs import MetricInputs
 from reinduce.model.transformer import Transformer
+from reinduce.studies.singh2024 import metrics
+from reinduce.studies.singh2024.answers import score_answers
+from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, sequences
 
 SPEC = FewshotSpec(classes=12, new_classes=7, features=16)
 TOKENS = sequences(SPEC, "in_distribution", 300, 3)

@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from reinduce.studies.singh2024.tasks.fewshot_classification import SETS, FewshotSpec
-from reinduce.studies.singh2024.vectors import draw_vectors
 
 from reinduce.config.task_definition import read_task
+from reinduce.studies.singh2024.tasks.fewshot_classification import SETS, FewshotSpec
+from reinduce.studies.singh2024.vectors import draw_vectors
 from reinduce.tasks.evaluation_sets import read_set
 
 EVALUATION = {"sequences": 40, "held_out": 30}
