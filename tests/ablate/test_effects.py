@@ -68,9 +68,15 @@ def effects(pairs, answers):
     return AblationMetrics(metrics, {"heldout": Examples(tokens, index)}, settings, 6, direction)
 
 
+def by_name(effects, losses, rows=slice(None)):
+    """Each metric's contribution of some documents [C]."""
+    found = effects.measure(losses, rows)
+    return dict(zip(effects.names, found.unbind(1), strict=True))
+
+
 def test_parts_add_up(effects, losses):
-    whole = effects.measure(losses)
-    parts = [effects.measure(losses[:, rows], rows) for rows in (slice(0, 1), slice(1, 4), slice(4, 6))]
+    whole = by_name(effects, losses)
+    parts = [by_name(effects, losses[:, rows], rows) for rows in (slice(0, 1), slice(1, 4), slice(4, 6))]
     for name, value in whole.items():
         assert torch.allclose(value, sum(part[name] for part in parts), atol=1e-12)
         assert value.shape == (3,)
@@ -78,7 +84,7 @@ def test_parts_add_up(effects, losses):
 
 
 def test_each_metric_is_what_its_name_says(effects, losses, is_answer, pairs):
-    found = {name: value.item() for name, value in effects.measure(losses[:1]).items()}
+    found = {name: value.item() for name, value in by_name(effects, losses[:1]).items()}
     one = losses[0].double()
     assert found["loss"] == pytest.approx(one.mean().item())
     assert found["icl_score"] == pytest.approx(score_in_context(losses[0], pairs[0]))
@@ -95,7 +101,7 @@ def test_before_and_after_is_the_change_along_the_direction(effects, losses):
     torch.randint(1, 128, (6,), generator=generator)
     direction = torch.randn(6, generator=generator).double()
     at_index = losses[0].double().gather(1, index[:, None] - 1)[:, 0]
-    assert effects.measure(losses[:1])["before_after"].item() == pytest.approx((direction @ at_index).item())
+    assert by_name(effects, losses[:1])["before_after"].item() == pytest.approx((direction @ at_index).item())
 
 
 def test_rows_say_what_is_not_measured(pairs):
@@ -103,18 +109,19 @@ def test_rows_say_what_is_not_measured(pairs):
     sets = {"heldout": Examples(tokens, torch.tensor([3, 4]))}
     settings = MetricSettings(icl_position_ranges=pairs, loss_slope_positions=(32, 120))
     effects = AblationMetrics(find_all("metric"), sets, settings, 2, None)
-    value = {name: found[0].item() for name, found in effects.measure(torch.ones(1, 2, 127)).items()}
+    [value] = effects.measure(torch.ones(1, 2, 127))
     rows = {row["metric"]: row["value"] for row in effects.rows(value, value)}
     assert rows["before_after"] is None and rows["icl_score_copyable"] is None
     assert rows["loss"] == pytest.approx(1) and not any(name.startswith("answers") for name in rows)
 
 
 def test_rows_carry_versions_baselines_and_the_number_of_documents(effects, losses):
-    value, baseline = ({n: v[copy].item() for n, v in effects.measure(losses).items()} for copy in (0, 1))
-    rows = {row["metric"]: row for row in effects.rows(value, baseline)}
-    assert set(rows) == set(value)
+    values = effects.measure(losses)
+    rows = {row["metric"]: row for row in effects.rows(values[0], values[1])}
+    value, baseline = (dict(zip(effects.names, values[copy].tolist(), strict=True)) for copy in (0, 1))
+    assert set(rows) == set(effects.names)
     assert rows[f"answers:{KIND}"]["metric_version"] == 4 and rows["loss"]["metric_version"] == 1
-    assert {row["n"] for row in rows.values()} == {6}
+    assert {row["n_items"] for row in rows.values()} == {6}
     assert (rows["loss"]["value"], rows["loss"]["baseline"]) == (value["loss"], baseline["loss"])
     # A change has nothing to be compared with but nothing.
     assert rows["before_after"]["value"] == value["before_after"] - baseline["before_after"]
@@ -126,4 +133,4 @@ def test_a_choice_of_metrics_without_losses_measures_what_there_is(pairs, answer
     settings = MetricSettings(icl_position_ranges=pairs, loss_slope_positions=(32, 120))
     effects = AblationMetrics({"answers": answers}, sets, settings, 6, None)
     assert effects.weighted == [] and effects.unmeasured == ["before_after"]
-    assert set(effects.measure(torch.ones(2, 6, 127))) == {f"answers:{KIND}"}
+    assert set(by_name(effects, torch.ones(2, 6, 127))) == {f"answers:{KIND}"}

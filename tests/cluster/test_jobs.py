@@ -21,7 +21,7 @@ def run(name="paper/a", seeds=3, graft=None, d_model=16, steps=10, grad_accum_st
         grad_accum_steps=grad_accum_steps,
         checkpoints=CheckpointSpec(every={0: 5}),
     )
-    return Run(ArmSpec(study=study, arm=arm, task="t", model=model, train=train, graft=graft), range(seeds))
+    return Run(ArmSpec(study=study, arm=arm, task="t", model=model, train=train, graft=graft), range(seeds), None, None)
 
 
 def grouped(cluster=None, **runs: dict) -> list[tuple]:

@@ -9,18 +9,34 @@ from reinduce.cli import JOB_SEPARATOR, build_parser
 from reinduce.cluster import plan as planning
 from reinduce.cluster.plan import Plan
 from reinduce.config.job_specs import ArmSpec, CheckpointSpec, GraftSpec, ModelSpec, TrainSpec
+from reinduce.config.metric_settings import MetricSettings, PositionRanges
 from reinduce.config.resolved import Resolved, Run
+from reinduce.config.task_definition import build_task
 from reinduce.config.user_config import Cluster, Config, Figure, Study
 
+SIZES = {"heldout_examples": 4, "repeat_length": 5}
 LONG = 100_000
 """Steps of a training that is not short."""
+
+TASKS = {
+    "t": build_task({"task": "repeated_phrases", "spec": {"vocab_size": 50, "n_ctx": 64}, "evaluation": SIZES}),
+    "other": build_task(
+        {
+            "task": "source_text",
+            "spec": {"vocab_size": 300, "n_ctx": 64, "source": "packages", "packages": ["pytest", "no-such-package"]},
+            "evaluation": SIZES,
+        }
+    ),
+}
+SETTINGS = MetricSettings(icl_position_ranges=[PositionRanges(early=(1, 1), late=(2, 2))], loss_slope_positions=(1, 2))
 
 
 def make_run(study: str, arm: str, task: str = "t", seeds: int = 2, steps: int = 10, **arguments) -> Run:
     mixer = arguments.pop("mixer", "attention")
     model = ModelSpec(n_layers=1, d_model=16, n_heads=1, vocab_size=50, n_ctx=64, mixer=mixer)
     train = TrainSpec(steps=steps, batch_size=16, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: steps}))
-    return Run(ArmSpec(study=study, arm=arm, task=task, model=model, train=train, **arguments), range(seeds))
+    spec = ArmSpec(study=study, arm=arm, task=task, model=model, train=train, **arguments)
+    return Run(spec, range(seeds), TASKS[task], SETTINGS)
 
 
 @pytest.fixture
@@ -37,8 +53,7 @@ def plan() -> Plan:
     arm = {"task": "t", "why": ""}
     resolved = Resolved(Config(scale="tiny", studies=["paper", "second"]), Path("out"), cluster=Cluster())
     resolved.runs = {f"{run.arm.study}/{run.arm.arm}": run for run in runs}
-    resolved.tasks = {"t": {"task": "t", "spec": {}}, "other": {"task": "t", "spec": {"source": "packages"}}}
-    resolved.tasks["other"]["spec"]["packages"] = ["pytest", "no-such-package"]
+    resolved.tasks = dict(TASKS)
     resolved.studies = {
         "paper": Study(arms={name: arm for name in ("a", "no-heads", "grafted")}, figures={"own": figure}, **study),
         "second": Study(
@@ -100,7 +115,7 @@ def test_what_a_stage_reads(plan):
     assert set(read("score")) == set(read("attribute")) == {"specs", "data", "checkpoints"}
     ablate = read("ablate")
     assert set(ablate) == {"specs", "data", "checkpoints", "scores", "windows"}
-    assert ablate["specs"] == [f"out/paper/a/{name}.json" for name in ("train", "measure", "ablate")]
+    assert ablate["specs"] == [f"out/paper/a/{name}.json" for name in ("train", "metrics", "ablate")]
     assert ablate["scores"] == [f"out/paper/a/seed{seed}/score/step00000010.parquet" for seed in (0, 1)]
     assert {path.split("/")[2] for path in read("score")["data"]} == {"t", "other"}
 
@@ -124,8 +139,8 @@ def test_commands_accept_the_arguments_of_their_jobs(plan, stage):
             assert [job.seed for job in parsed] == [1]
 
 
-def test_the_shell_command_names_rule_wildcards_and_log_before_the_jobs():
-    command = planning.shell_command("score", "{params.jobs:q}")
+def test_the_shell_command_names_rule_wildcards_and_log_before_the_jobs(plan):
+    command = plan.shell_command("score", "{params.jobs:q}")
     assert command == "reinduce score --rule {params.rule:q} {wildcards} --log {log:q} {params.jobs:q}"
 
 

@@ -9,7 +9,7 @@ from textwrap import dedent
 import pytest
 
 from reinduce import studies
-from reinduce.config import declare
+from reinduce.config import declare, find
 
 ROOT = Path(__file__).parents[2]
 KEY = "planted1999"
@@ -30,7 +30,7 @@ def forget(key: str) -> None:
     vars(studies).pop(key, None)
     for kind, owner in [known for known in declare._DECLARED if known[1] == key]:
         del declare._DECLARED[kind, owner]
-    declare._import_with_submodules.cache_clear()
+    find._import_with_submodules.cache_clear()
     importlib.invalidate_caches()
 
 

@@ -108,7 +108,7 @@ def test_metrics_count_where_they_are_measured(shipped):
 
 def followed(run, stage) -> set[str]:
     """Names of all source files that a stage's results of a run depend on."""
-    found = sources.closure(f"reinduce.{stage}.command", *modules(run, stage))
+    found = sources.transitive_sources(f"reinduce.{stage}.command", *modules(run, stage))
     return {sources._name_of(path) for path in found}
 
 
@@ -152,7 +152,7 @@ def test_an_edit_changes_the_digest_of_that_studys_scores_alone(study):
     task = find("task", LANGUAGE)
 
     def digests() -> dict[tuple[str, str], str]:
-        for kept in (sources.digest, sources.closure, sources._imports):
+        for kept in (sources.digest, sources.transitive_sources, sources._imports):
             kept.cache_clear()
         return {
             (key, stage): sources.digest(f"reinduce.{stage}.command", *modules_of_arm(stage, one, task, SETTINGS))
@@ -183,9 +183,9 @@ def test_digests_do_not_depend_on_where_a_study_lies(study, tmp_path, monkeypatc
     elsewhere = tmp_path / "elsewhere"
     folder.parent.rename(elsewhere)
     monkeypatch.setattr(sources.studies, "__path__", [*sources.studies.__path__[:-1], str(elsewhere)])
-    for kept in (sources.digest, sources.closure, sources._imports):
+    for kept in (sources.digest, sources.transitive_sources, sources._imports):
         kept.cache_clear()
-    assert f"studies/{KEY}/metrics.py" in {sources._name_of(path) for path in sources.closure(name)}
+    assert f"studies/{KEY}/metrics.py" in {sources._name_of(path) for path in sources.transitive_sources(name)}
     assert sources.digest(name) == before
-    for kept in (sources.digest, sources.closure):
+    for kept in (sources.digest, sources.transitive_sources):
         kept.cache_clear()

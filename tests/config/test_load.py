@@ -84,7 +84,7 @@ def test_a_graft_is_taken_from_one_of_the_donors_own_seeds():
         ),
         (
             {"tasks": {"source_text": {"vocab_size": "512"}}},
-            ["task source_text: vocabulary", "'512'", "config.yaml tasks"],
+            ["task source_text: vocab_size", "'512'", "config.yaml tasks"],
         ),
         ({"tasks": {"source_text": {"source": "web"}}}, ["source must be one of packages, folder, parquet"]),
         (
@@ -106,7 +106,7 @@ def test_a_graft_is_taken_from_one_of_the_donors_own_seeds():
             {"overrides": {"olsson2022": {"attn2": {"train": {"steps": "many"}}}}},
             ["olsson2022/attn2: train: steps", "valid integer", "'many'", "config.yaml overrides"],
         ),
-        ({"overrides": {"olsson2022": {"attn2": {"model": {"n_layers": True}}}}}, ["model: layers", "True"]),
+        ({"overrides": {"olsson2022": {"attn2": {"model": {"n_layers": True}}}}}, ["model: n_layers", "True"]),
         ({"overrides": {"olsson2022": {"attn2": {"train": {"stpes": 3}}}}}, ["stpes: unknown key", "mean steps?"]),
         (
             {"overrides": {"olsson2022": {"attn2": {"model": {"vocab_size": 9}}}}},
@@ -160,7 +160,7 @@ def test_all_faults_are_told_at_once(project):
 def test_faults_in_a_studys_own_files_are_found(project):
     folder = project / "workflow" / "studies" / "olsson2022"
     study = yaml.safe_load((folder / "study.yaml").read_text())
-    study["arms"]["attn2"]["model"]["heads"] = 6
+    study["arms"]["attn2"]["model"]["n_heads"] = 6
     study["arms"]["attn2"]["task"] = "repeated_phrases"
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
     claims = yaml.safe_load((folder / "claims.yaml").read_text())
@@ -282,7 +282,7 @@ def test_a_study_may_vary_a_task(project):
 
     with_study(project, lambda s: s["tasks"].update(classes200={"of": "fewshot", "spec": {}}))
     with_study(
-        project, lambda s: s["tasks"].update(labels10={"of": "fewshot_classification", "spec": {"vocabulry": 10}})
+        project, lambda s: s["tasks"].update(labels10={"of": "fewshot_classification", "spec": {"vocab_sise": 10}})
     )
     with_study(
         project, lambda s: s["tasks"].update(labels15={"of": "fewshot_classification", "spec": {"vocab_size": 2}})
@@ -292,8 +292,8 @@ def test_a_study_may_vary_a_task(project):
         "tasks.classes200.of: no task 'fewshot'; there are: repeated_phrases, source_text, fewshot_classification"
         in text
     )
-    assert "task singh2024.labels10: vocabulry: unknown key" in text and "did you mean vocabulary?" in text
-    assert "vocabulary must be 3 labels or more, not 2 (set in workflow/studies/singh2024/study.yaml" in text
+    assert "task singh2024.labels10: vocab_sise: unknown key" in text and "did you mean vocab_size?" in text
+    assert "vocab_size must be 3 labels or more, not 2 (set in workflow/studies/singh2024/study.yaml" in text
 
 
 def test_who_gives_weights_must_be_there_and_fit(project):

@@ -60,7 +60,7 @@ def test_tasks_offer_the_same_names():
 @pytest.mark.parametrize("task", declared_tasks(), ids=lambda task: task.qualified_name())
 def test_a_task_declares_all_that_stages_ask_of_it(task):
     assert issubclass(task, TaskDefinition) and task.owner == owner_of(task.module)
-    assert {"vocabulary", "context"} <= set(task.Spec.__dataclass_fields__)
+    assert {"vocab_size", "n_ctx"} <= set(task.Spec.__dataclass_fields__)
     assert task.stream_name and task.evaluation_sets
     assert set(task.training_files) <= set(task.data_files)
     assert len(set(task.file_names())) == len(task.file_names()) >= len(task.evaluation_sets)
@@ -85,15 +85,15 @@ def test_lists_of_packages_become_a_specification(write):
     [
         ({"task": "speech"}, "no task 'speech'; there are: repeated_phrases, source_text"),
         ({"extra": 1}, "a task has evaluation, spec, task, not evaluation, extra, spec, task"),
-        ({"spec__words": 3}, "PhrasesSpec: unknown words; expected vocabulary, context"),
-        ({"spec": {"vocab_size": 128}}, "PhrasesSpec: .*missing.*'context'"),
+        ({"spec__words": 3}, "PhrasesSpec: unknown words; expected vocab_size, n_ctx"),
+        ({"spec": {"vocab_size": 128}}, "PhrasesSpec: .*missing.*'n_ctx'"),
         ({"evaluation__heldout": 3}, "LanguageSizes: unknown heldout"),
         (
-            {"spec__context": 100},
+            {"spec__n_ctx": 100},
             "a start token and 4 repeats of 25 tokens make 101, more than the context of 100; lower repeat_length",
         ),
         (
-            {"spec__vocabulary": 25},
+            {"spec__vocab_size": 25},
             "repeat_length is 25, but a vocabulary of 25 has only 24 distinct tokens beside the start token",
         ),
     ],
@@ -104,7 +104,7 @@ def test_wrong_values_are_named_with_their_file(write, changes, message):
 
 
 def test_a_task_that_just_fits_is_accepted(write):
-    assert read_task(write(spec__context=101)).spec.n_ctx == 101
+    assert read_task(write(spec__n_ctx=101)).spec.n_ctx == 101
 
 
 def test_missing_and_broken_files_are_named(tmp_path):

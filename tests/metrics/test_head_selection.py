@@ -20,7 +20,7 @@ def test_heads_are_chosen_by_their_scores():
 def test_random_heads_match_the_layers_as_far_as_these_reach():
     chosen = [(1, 0), (1, 1), (1, 2)]
     for seed in range(20):
-        drawn = layer_matched_random_heads(chosen, n_layers=2, n_heads=4, seed=seed)
+        drawn = layer_matched_random_heads(chosen, 2, 4, seed)
         assert len(drawn) == 3 == len(set(drawn))
         assert not set(drawn) & set(chosen)
         assert (1, 3) in drawn

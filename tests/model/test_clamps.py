@@ -8,7 +8,7 @@ import torch
 from reinduce.config.find import find_all
 from reinduce.config.job_specs import ArmSpec, CheckpointSpec, TrainSpec
 from reinduce.model.clamps import Clamp, build_clamp
-from reinduce.model.sites import Edit
+from reinduce.model.interventions import Intervention
 from reinduce.model.transformer import sequence_losses
 from reinduce.train.loop import train
 
@@ -29,15 +29,15 @@ class TestBlockedKComposition:
     def test_keys_that_read_the_embedding_ignore_the_first_layer(self, make_model, tokens):
         model = make_model(clamps=[{"type": "block_k_composition", "layer": 1}])
         name = "blocks.1.attn.k"
-        _, intact = model(tokens, capture=[name, "blocks.1.attn.q"])
-        _, ablated = model(tokens, [Edit("blocks.0.attn_out", 0.0)], capture=[name, "blocks.1.attn.q"])
+        _, intact = model(tokens, names=[name, "blocks.1.attn.q"])
+        _, ablated = model(tokens, [Intervention("blocks.0.attn_out", 0.0)], names=[name, "blocks.1.attn.q"])
         assert torch.equal(intact[name], ablated[name])
         assert not torch.allclose(intact["blocks.1.attn.q"], ablated["blocks.1.attn.q"])
 
     def test_of_one_head_others_still_read_the_stream(self, make_model, tokens):
         name = "blocks.1.attn.k"
         free, all_heads, one = (
-            make_model(clamps=clamps)(tokens, capture=[name])[1][name]
+            make_model(clamps=clamps)(tokens, names=[name])[1][name]
             for clamps in (
                 [],
                 [{"type": "block_k_composition", "layer": 1}],
@@ -50,7 +50,7 @@ class TestBlockedKComposition:
 
     def test_gradients_reach_the_embedding_through_clamped_keys(self, make_model, tokens):
         model = make_model(clamps=[{"type": "block_k_composition", "layer": 1}]).requires_grad_(True)
-        _, captured = model(tokens, capture=["blocks.1.attn.k"])
+        _, captured = model(tokens, names=["blocks.1.attn.k"])
         captured["blocks.1.attn.k"].square().sum().backward()
         assert model.W_E.grad.abs().sum() > 0 and model.blocks[1].attn.W_QKV.grad.abs().sum() > 0
         assert model.blocks[0].attn.W_QKV.grad is None
@@ -60,7 +60,7 @@ class TestPreviousToken:
     @pytest.mark.parametrize("head", [None, 3])
     def test_a_clamped_head_attends_to_the_previous_token(self, make_model, tokens, head):
         model = make_model(clamps=[{"type": "force_previous_token", "layer": 0, "head": head}])
-        _, captured = model(tokens, capture=["blocks.0.attn.pattern"])
+        _, captured = model(tokens, names=["blocks.0.attn.pattern"])
         previous = captured["blocks.0.attn.pattern"].diagonal(-1, 2, 3)
         assert previous.shape == (6, 4, T - 1)
         assert (previous == 1).all(dim=2).all(dim=0).tolist() == [head in (None, h) for h in range(4)]
@@ -68,7 +68,7 @@ class TestPreviousToken:
     @pytest.mark.parametrize("head", [None, 0])
     def test_a_forbidden_head_never_attends_to_the_previous_token(self, make_model, tokens, head):
         model = make_model(clamps=[{"type": "block_previous_token", "layer": 1, "head": head}])
-        _, captured = model(tokens, capture=["blocks.1.attn.pattern"])
+        _, captured = model(tokens, names=["blocks.1.attn.pattern"])
         previous = captured["blocks.1.attn.pattern"].diagonal(-1, 2, 3)
         assert (previous == 0).all(dim=2).all(dim=0).tolist() == [head in (None, h) for h in range(4)]
 
@@ -76,7 +76,7 @@ class TestPreviousToken:
         model = make_model(clamps=[{"type": "force_previous_token", "layer": 0, "head": 1}])
         free = make_model()
         even = torch.ones(T, T).tril() / torch.arange(1, T + 1)[:, None]
-        edit = Edit("blocks.0.attn.pattern", even, 1)
+        edit = Intervention("blocks.0.attn.pattern", even, 1)
         torch.testing.assert_close(model(tokens, [edit])[0], free(tokens, [edit])[0], atol=1e-5, rtol=1e-5)
 
 
@@ -85,7 +85,7 @@ class TestZeroedHeads:
     def test_a_zeroed_head_writes_nothing(self, make_model, tokens, length, positions):
         clamps = [{"type": "zero_head", "layer": 1, "head": head} for head in (0, 3)]
         model = make_model(clamps=clamps, positions=positions)
-        _, captured = model(tokens[:, :length], capture=["blocks.1.attn.z"])
+        _, captured = model(tokens[:, :length], names=["blocks.1.attn.z"])
         z = captured["blocks.1.attn.z"]
         assert not z[:, :, [0, 3]].any() and z[:, :, [1, 2]].abs().min(dim=-1).values.max() > 0
 
@@ -97,7 +97,7 @@ class TestZeroedHeads:
 
     def test_a_layer_without_heads_is_one_that_adds_nothing(self, make_model, tokens):
         model = make_model(clamps=[{"type": "zero_head", "layer": 0}])
-        edited = make_model()(tokens, [Edit("blocks.0.attn_out", 0.0)])[0]
+        edited = make_model()(tokens, [Intervention("blocks.0.attn_out", 0.0)])[0]
         torch.testing.assert_close(model(tokens)[0], edited, atol=1e-6, rtol=1e-5)
 
     def test_its_mask_is_no_part_of_a_checkpoint(self, make_model):
@@ -116,7 +116,7 @@ class TestFrozenActivations:
         names = [f"blocks.1.attn.{kind}" for kind in ("q", "k", "v", "pattern")]
         own = {"site": site} | ({} if head is None else {"head": head})
         free, unfrozen, frozen = (
-            make_model(clamps=clamps, positions=positions)(tokens[:, :length], capture=names)[1]
+            make_model(clamps=clamps, positions=positions)(tokens[:, :length], names=names)[1]
             for clamps in ([], zero, [*zero, {"type": "freeze_activation", "layer": 1, **own}])
         )
         name = f"blocks.1.attn.{site}"
@@ -204,6 +204,6 @@ def test_a_clamp_comes_back_from_its_content(make_model, content):
 
 def test_what_a_forbidden_head_does_not_attend_to_has_a_score_of_minus_infinity(make_model, tokens):
     model = make_model(clamps=[{"type": "block_previous_token", "layer": 0, "head": 1}])
-    _, captured = model(tokens, capture=["blocks.0.attn.scores"])
+    _, captured = model(tokens, names=["blocks.0.attn.scores"])
     previous = captured["blocks.0.attn.scores"].diagonal(-1, 2, 3)
     assert (previous[:, 1] == -math.inf).all() and previous[:, [0, 2, 3]].isfinite().all()

@@ -291,7 +291,10 @@ class TestClamps:
     @pytest.mark.parametrize(
         ("clamp", "message"),
         [
-            ({"type": "keys_read_nothing", "layer": 0}, "what must be one of keys_read_embedding, attend_previous"),
+            (
+                {"type": "keys_read_nothing", "layer": 0},
+                "no intervention 'keys_read_nothing'; there are: block_k_composition, force_previous_token",
+            ),
             ({"type": "force_previous_token", "layer": 2}, "no layer 2; layers are 0 to 1"),
             ({"type": "force_previous_token", "layer": 0, "head": 4}, "no head 4; heads are 0 to 3"),
         ],

@@ -15,7 +15,7 @@ FEATURES = torch.rand(9, 7, generator=torch.Generator().manual_seed(0))
 @pytest.fixture
 def model():
     spec = ModelSpec(
-        n_layers=2, d_model=32, n_heads=4, vocab_size=5, n_ctx=5, features=7, unembedding_bias=True, initial="plain"
+        n_layers=2, d_model=32, n_heads=4, vocab_size=5, n_ctx=5, d_features=7, unembedding_bias=True, initial="plain"
     )
     return Transformer(spec).init_weights(0).set_features(FEATURES)
 

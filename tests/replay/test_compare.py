@@ -136,7 +136,16 @@ def test_runs_of_different_scales_are_not_compared():
 
 def test_means_are_computed_metric_by_metric_over_finite_values(tmp_path):
     values = {"match": [1.0, 3.0, None, float("nan")], "copy": [5.0]}
-    keys = {"study": "paper", "arm": "two", "seed": 0, "step": 1, "tokens": 1, "layer": 0, "metric_version": 1, "n": 1}
+    keys = {
+        "study": "paper",
+        "arm": "two",
+        "seed": 0,
+        "step": 1,
+        "tokens": 1,
+        "layer": 0,
+        "metric_version": 1,
+        "n_items": 1,
+    }
     rows = [
         keys | {"head": head, "metric": name, "value": value}
         for name, listed in values.items()

@@ -73,7 +73,7 @@ def write_results(root: Path, seeds: dict[str, int], checkpoints: int, indices: 
             n_heads=4,
             vocab_size=128,
             n_ctx=5 if task == "exemplars" else indices + 1,
-            features=8 if task == "exemplars" else 0,
+            d_features=8 if task == "exemplars" else 0,
             mlp_ratio=mlp,
             smeared_keys=smeared,
             mixer=MIXERS.get(arm, "attention"),
@@ -152,13 +152,13 @@ def _write_run(run: Path, spec: ArmSpec, seed: int, middle: float | None) -> Non
                     one | {"metric": "translation_prefix_matching", "value": 0.8 * induces + abs(rng.gauss(0, 0.01))},
                     one | {"metric": "translation_prefix_matching_shuffled", "value": abs(rng.gauss(0, 0.01))},
                 ]
-        rows = [key | {"step": step, "metric_version": 1, "n": 10} | row for row in rows]
+        rows = [key | {"step": step, "metric_version": 1, "n_items": 10} | row for row in rows]
         tables.write_rows("scores", rows, run / "score" / f"step{step:08d}.parquet")
         for index, token_class in itertools.product(range(1, model.n_ctx), ("all", "copyable", "other")):
             gain = 0.05 * decay + {"all": 0.4, "copyable": 0.7, "other": 0.05}[token_class] * done
             loss = 4.5 + decay - gain * math.log(index)
             row = {"step": step, "eval_set": "heldout", "token_class": token_class, "index": index, "loss": loss}
-            index_losses.append(key | row | {"n": 100})
+            index_losses.append(key | row | {"n_items": 100})
     tables.write_rows("index_losses", index_losses, run / "score" / "index_losses.parquet")
     _write_trajectories(run, key, spec, middle, seed)
     _write_ablations(run, key, spec, middle, seed, strength, rng)
@@ -203,7 +203,7 @@ def _write_ablations(run: Path, key: dict, spec: ArmSpec, middle, seed: int, str
             for metric, sign in (("loss", 1), ("icl_score", 1), ("before_after", -1)):
                 row = {"edit": edit, "chosen": "single", "heads": f"{layer}.{head}", "layer": layer, "head": head}
                 row |= {"metric": metric, "value": baseline[metric] + sign * effect, "baseline": baseline[metric]}
-                rows.append(key | {"step": step, "metric_version": 1, "n": 64} | row)
+                rows.append(key | {"step": step, "metric_version": 1, "n_items": 64} | row)
     for chosen, draws in (("induction", 1), ("previous_token", 1), ("random", 4)):
         for draw, edit in itertools.product(range(draws), ("full", "pattern_preserving", "full_mean", "norm_matched")):
             effect = {"induction": 1.4, "previous_token": 1.2, "random": 0.2}[chosen] * (middle is not None)
@@ -211,12 +211,14 @@ def _write_ablations(run: Path, key: dict, spec: ArmSpec, middle, seed: int, str
                 effect = 0.0
             row = {"edit": edit, "chosen": chosen, "draw": draw, "heads": "0.0+0.1", "metric": "icl_score"}
             row |= {"value": -1.7 + effect + rng.gauss(0, 0.05), "baseline": -1.7}
-            rows.append(key | {"step": last, "metric_version": 1, "n": 64} | row)
+            rows.append(key | {"step": last, "metric_version": 1, "n_items": 64} | row)
             for kind in KINDS if spec.task == "suite" else ():
                 skill = {"metric": f"answer_probability:{kind}", "value": 0.9 - 0.5 * effect, "baseline": 0.9}
-                rows.append(key | {"step": last, "metric_version": 1, "n": 64} | row | skill)
+                rows.append(key | {"step": last, "metric_version": 1, "n_items": 64} | row | skill)
     if spec.task == "exemplars" and spec.model.n_layers > 1:
-        rows = [key | {"metric_version": 1, "n": 64, "baseline": 1.0} | row for row in _answers(spec, strength, rng)]
+        rows = [
+            key | {"metric_version": 1, "n_items": 64, "baseline": 1.0} | row for row in _answers(spec, strength, rng)
+        ]
     tables.write_rows("ablations", rows, run / "ablate" / "ablations.parquet")
 
 

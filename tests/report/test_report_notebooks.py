@@ -77,7 +77,7 @@ def test_unknown_parameters_are_refused_before_anything_runs(tmp_path):
     source = tmp_path / "small.py"
     source.write_text(SCRIPT)
     with pytest.raises(ValueError, match="unknown parameter m; the notebook's parameters are n"):
-        run(tmp_path, source, {"n": 3, "m": 4})
+        run(tmp_path, source, {"n_items": 3, "m": 4})
     assert not (tmp_path / "log.ipynb").exists()
 
 

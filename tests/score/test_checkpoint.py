@@ -25,7 +25,7 @@ def test_every_metric_of_the_plan_has_rows_with_its_version_and_its_number_of_ex
     measured = {name for name, metric in found.metrics.items() if metric.level != "run"}
     assert {row["metric"].split(":")[0] for row in found.rows} == measured
     assert {row["metric_version"] for row in found.rows} == {1}
-    n = {row["metric"]: row["n"] for row in found.rows}
+    n = {row["metric"]: row["n_items"] for row in found.rows}
     assert (n["loss"], n["prefix_matching"], n["copying"], n["previous_token"]) == (20, 10, 10, 20)
     assert n["ov_eigenvalues"] == 1, "weights are read once"
     assert all(len(layer) == 4 for layers in found.of_heads.values() for layer in layers)
@@ -69,7 +69,7 @@ def planted(score):
 
 def test_a_metric_may_give_several_values_each_under_its_own_name(planted):
     rows = planted(many=(lambda inputs: {"": 1.0, "early": 2.0, "late": (None, 3)}, {"level": "model"}))
-    assert [(row["metric"], row["value"], row["n"]) for row in rows] == [
+    assert [(row["metric"], row["value"], row["n_items"]) for row in rows] == [
         ("many", 1.0, 1),
         ("many:early", 2.0, 1),
         ("many:late", None, 3),
@@ -79,14 +79,15 @@ def test_a_metric_may_give_several_values_each_under_its_own_name(planted):
 def test_a_metric_of_layers_has_a_row_for_each(planted):
     rows = planted(depth=(lambda inputs, layer: float(layer), {"level": "layer", "version": 3}))
     assert rows == [
-        {"metric": "depth", "metric_version": 3, "layer": layer, "n": 1, "value": float(layer)} for layer in (0, 1)
+        {"metric": "depth", "metric_version": 3, "layer": layer, "n_items": 1, "value": float(layer)}
+        for layer in (0, 1)
     ]
 
 
 def test_a_metric_on_several_sets_is_named_by_each(planted):
     facts = {"level": "model", "evaluation_sets": ("repeated", "random"), "sites": ("losses",)}
     rows = planted(mean=(lambda inputs: inputs.losses.mean().item(), facts))
-    assert [(row["metric"], row["n"]) for row in rows] == [("mean:repeated", 10), ("mean:random", 10)]
+    assert [(row["metric"], row["n_items"]) for row in rows] == [("mean:repeated", 10), ("mean:random", 10)]
     assert rows[0]["value"] != rows[1]["value"]
 
 
@@ -104,7 +105,7 @@ def test_a_metric_sees_no_more_examples_than_it_asks_for(planted):
 
     facts = {"level": "model", "evaluation_set": "heldout", "sites": ("losses", "v"), "examples": 7}
     rows = planted(few=(count, facts), all=(lambda inputs: float(len(inputs.tokens)), facts | {"examples": None}))
-    assert [(row["metric"], row["value"], row["n"]) for row in rows] == [("few", 2.0, 7), ("all", 20.0, 20)]
+    assert [(row["metric"], row["value"], row["n_items"]) for row in rows] == [("few", 2.0, 7), ("all", 20.0, 20)]
 
 
 def test_a_metric_reads_the_values_of_those_that_it_comes_after(planted):

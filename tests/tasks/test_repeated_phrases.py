@@ -101,10 +101,10 @@ def test_steps_differ_in_the_bits_of_their_seed_that_torch_keeps():
     ("change", "message"),
     [
         ({"phrase_share": 1.2}, "phrase_share must lie between 0 and 1, not 1.2"),
-        ({"successors": 128}, "successors must lie between 1 and vocabulary - 1, not 128"),
+        ({"successors": 128}, "successors must lie between 1 and vocab_size - 1, not 128"),
         ({"phrase_length": (4, 3)}, "phrase_length must be a range from 1 on, not 4 to 3"),
         ({"phrases": 0}, "phrases must be positive, not 0"),
-        ({"n_ctx": 1}, "context must be 2 or more, not 1"),
+        ({"n_ctx": 1}, "n_ctx must be 2 or more, not 1"),
     ],
 )
 def test_wrong_settings_are_named(change, message):

@@ -80,7 +80,7 @@ def test_missing_training_text_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"vocab_size": 256}, "vocabulary must be 257 or more"),
+        ({"vocab_size": 256}, "vocab_size must be 257 or more"),
         ({"source": "web"}, "source must be one of packages, folder, parquet, not 'web'"),
         ({"packages": ()}, "packages needs at least one name"),
         ({"source": "folder"}, "path must say where the folder is"),

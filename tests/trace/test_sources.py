@@ -1,17 +1,17 @@
-"""Which edits make what stale, and files that are whole or not there."""
+"""Which edits make which results stale, and files that are complete or absent."""
 
 import pytest
 
 from reinduce.config.declare import qualify
 from reinduce.config.find import find, find_all
-from reinduce.trace.files import write_text, written_aside
-from reinduce.trace.sources import _imports, _name_of, closure, digest
+from reinduce.trace.files import atomic_write, write_text
+from reinduce.trace.sources import _imports, _name_of, digest, transitive_sources
 
 STUDIES = ("olsson2022", "review2026", "singh2024")
 
 
 def names(*modules):
-    return {_name_of(path) for path in closure(*modules)}
+    return {_name_of(path) for path in transitive_sources(*modules)}
 
 
 def test_an_edit_to_plots_touches_the_report_alone():
@@ -52,13 +52,13 @@ def test_imports_are_found_wherever_they_stand(tmp_path):
     assert sorted(_imports(path)) == ["a", "b", "c", "d", "e", "f.g", "h", "j"]
 
 
-def test_what_only_a_function_imports_is_a_source():
+def test_an_import_within_a_function_is_a_source():
     found = names("reinduce.studies.singh2024.tasks.fewshot_classification")
     assert {"studies/singh2024/vectors.py", "model/tensors.py"} <= found
 
 
 def test_a_task_is_a_source_of_what_trains_on_it_and_of_nothing_else():
-    """Tasks are found by name, which nobody can follow: whoever trains on one names its module."""
+    """Tasks are found by name, which cannot be followed: whoever trains on one names its module."""
     tasks = [task for study in ("", *STUDIES) for task in find_all("task", study).values()]
     modules = {qualify(task.name, task.owner): task.module for task in tasks}
     assert len(modules) == 6
@@ -83,18 +83,18 @@ def test_a_module_of_no_study_is_nobodys_source():
     assert names("reinduce.studies.singh2024.nothing") == names("reinduce.studies.nobody1999.metrics") == set()
 
 
-def test_what_describes_results_makes_none_stale():
+def test_an_edit_to_trace_makes_no_result_stale():
     assert not any(name.startswith("trace/") for name in names("reinduce.train"))
 
 
-def test_digests_tell_stages_apart_and_stay():
+def test_digests_are_stable_and_differ_between_stages():
     assert digest("reinduce.train") == digest("reinduce.train") != digest("reinduce.score")
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path):
+def test_a_failed_write_leaves_the_previous_version(tmp_path):
     path = write_text(tmp_path / "f", "old")
-    with pytest.raises(RuntimeError), written_aside(path) as aside:
-        aside.write_text("half")
+    with pytest.raises(RuntimeError), atomic_write(path) as partial:
+        partial.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["f"]

@@ -41,7 +41,7 @@ def test_a_wrong_configuration_stops_before_any_job(fresh):
     before = config.read_text()
     config.write_text(
         "scale: smoke\nstudies: [olsson2022, nobody1999]\nnonsense: 1\n"
-        "overrides: {olsson2022: {attn2: {model: {heads: 3}, train: {steps: many}}}}\n"
+        "overrides: {olsson2022: {attn2: {model: {n_heads: 3}, train: {steps: many}}}}\n"
     )
     done = fresh.try_snakemake("--cores", "1")
     config.write_text(before)

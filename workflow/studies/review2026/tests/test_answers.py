@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from reinduce.config.arm_contents import applicable_metrics
 from reinduce.config.declare import applicable_metrics
 from reinduce.config.task_definition import read_task
 from reinduce.metrics.inputs import EvaluationSets, MetricInputs
@@ -16,10 +17,6 @@ from reinduce.studies.review2026.metrics import (
     sum_answers,
 )
 from reinduce.studies.review2026.tasks.icl_questions import KINDS, QuestionsSpec
-
-from reinduce.config.arm_contents import applicable_metrics
-from reinduce.config.task_definition import read_task
-from reinduce.metrics.inputs import EvaluationSets, MetricInputs
 from reinduce.tasks.language import LANGUAGE_SETS
 
 TASK = "review2026.icl_questions"

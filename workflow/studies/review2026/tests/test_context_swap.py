@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from reinduce.config.specs import MeasureSpec
+from reinduce.config.metric_settings import MetricSettings
 from reinduce.config.task_definition import read_task
 from reinduce.metrics.inputs import EvaluationSets, MetricInputs
 from reinduce.model.transformer import token_losses
@@ -15,11 +15,6 @@ from reinduce.studies.review2026.metrics import (
     read_contexts,
     topic_log_odds,
 )
-
-from reinduce.config.metric_settings import MetricSettings
-from reinduce.config.task_definition import read_task
-from reinduce.metrics.inputs import EvaluationSets, MetricInputs
-from reinduce.model.transformer import token_losses
 from reinduce.tasks.token_classes import completes_seen_bigram
 
 
@@ -124,7 +119,7 @@ def test_a_checkpoint_is_scored_by_swaps_of_its_own_passes(score):
     late = slice(pair.late[0] - 1, pair.late[1])
     expected = change[:, late][member[:, late]].double().mean().item()
     assert found.of_model["context_swap:copied:other_table"] == pytest.approx(expected, abs=1e-5)
-    n = {row["metric"]: row["n"] for row in found.rows}
+    n = {row["metric"]: row["n_items"] for row in found.rows}
     assert n["context_swap:copied:other_table"] == int(member[:, late].sum())
     assert {"topic_log_odds:early", "topic_log_odds:late"} <= set(found.of_model)
 

@@ -29,8 +29,8 @@ def role(tokens):
 def test_every_kind_starts_alike_and_stays_in_the_vocabulary():
     for kind in icl_questions.KINDS:
         tokens, is_answer = made(kind)
-        assert tokens.shape == is_answer.shape == (N, SPEC.context)
-        assert (tokens[:, 0] == 0).all() and tokens[:, 1:].min() > 0 and tokens.max() < SPEC.vocabulary
+        assert tokens.shape == is_answer.shape == (N, SPEC.n_ctx)
+        assert (tokens[:, 0] == 0).all() and tokens[:, 1:].min() > 0 and tokens.max() < SPEC.vocab_size
         assert is_answer.any(dim=1).all(), kind
 
 
@@ -40,7 +40,7 @@ def test_a_repeated_list_is_answered_from_its_second_time_on():
         length = row.index(row[1], 2) - 1
         assert row[1 : 1 + length] == row[1 + length : 1 + 2 * length]
         assert 10 <= length <= 30 and len(set(row[1 : 1 + length])) == length
-        assert answers == [i > length + 1 for i in range(SPEC.context)]
+        assert answers == [i > length + 1 for i in range(SPEC.n_ctx)]
 
 
 def test_recall_gives_a_key_the_same_value_each_time():
@@ -115,7 +115,7 @@ def test_batches_do_not_depend_on_what_was_asked_before():
     [
         (
             {"vocab_size": 64},
-            "leaves 18 tokens each for keys, .*; 32 are needed: raise vocabulary to 105",
+            "leaves 18 tokens each for keys, .*; 32 are needed: raise vocab_size to 105",
         ),
         ({"rules": 1}, "rules must be 2 or more, not 1"),
         ({"labels": 1}, "labels must be 2 or more, not 1"),

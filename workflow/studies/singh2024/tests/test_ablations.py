@@ -26,7 +26,7 @@ SCORES = [
 
 @pytest.fixture(scope="module")
 def model():
-    values = {"n_layers": 2, "d_model": 32, "n_heads": HEADS, "vocab_size": 5, "n_ctx": 5, "features": 16}
+    values = {"n_layers": 2, "d_model": 32, "n_heads": HEADS, "vocab_size": 5, "n_ctx": 5, "d_features": 16}
     made = Transformer(from_dict(ModelSpec, values | {"positions": "rotary"})).init_weights(0)
     return made.set_features(torch.rand(19, 16, generator=torch.Generator().manual_seed(1))).requires_grad_(False)
 
@@ -85,7 +85,7 @@ def test_between_the_ends_layers_alone_are_looked_at(model):
 
 
 def test_one_layer_has_nothing_below():
-    values = {"n_layers": 1, "d_model": 32, "n_heads": HEADS, "vocab_size": 5, "n_ctx": 5, "features": 16}
+    values = {"n_layers": 1, "d_model": 32, "n_heads": HEADS, "vocab_size": 5, "n_ctx": 5, "d_features": 16}
     one = Transformer(from_dict(ModelSpec, values)).init_weights(0).set_features(torch.rand(19, 16))
     found = effects(one, scores=[])
     assert {row["chosen"] for row in found} == {"layer", "single", "all_but"}

@@ -6,6 +6,7 @@ import torch
 from reinduce.config.find import find
 from reinduce.config.job_specs import ModelSpec, from_dict
 from reinduce.model.transformer import Transformer, training_losses
+from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, right_label, sequences
 
 SPEC = FewshotSpec(classes=12, new_classes=7, exemplars=2, features=16)
 TOKENS = sequences(SPEC, "in_distribution", 60, 3)
@@ -17,7 +18,15 @@ NAMES = ("perfect_layer1", "force_match", "force_copy")
 
 
 def clamped(*clamps, seed=0):
-    values = {"n_layers": 2, "d_model": 32, "n_heads": 4, "vocab_size": 5, "n_ctx": 5, "features": 16, "exemplars": 2}
+    values = {
+        "n_layers": 2,
+        "d_model": 32,
+        "n_heads": 4,
+        "vocab_size": 5,
+        "n_ctx": 5,
+        "d_features": 16,
+        "vectors_per_class": 2,
+    }
     spec = from_dict(ModelSpec, values | {"positions": "rotary", "clamps": list(clamps)})
     return Transformer(spec).init_weights(seed).set_features(FEATURES)
 

@@ -17,7 +17,7 @@ SPEC = FewshotSpec(classes=12, new_classes=7, exemplars=3)
 
 
 def classes_of(tokens):
-    return (tokens[:, [0, 2, 4]] - SPEC.vocabulary) // SPEC.exemplars
+    return (tokens[:, [0, 2, 4]] - SPEC.vocab_size) // SPEC.exemplars
 
 
 @pytest.mark.parametrize("kind", fewshot.SETS)
@@ -27,8 +27,8 @@ def test_the_answer_is_the_label_of_the_querys_class(kind):
     first, second, asked = classes_of(tokens).unbind(dim=1)
     assert (first != second).all() and ((asked == first) ^ (asked == second)).all()
     assert torch.equal(tokens[:, 5], torch.where(asked == first, tokens[:, 1], tokens[:, 3]))
-    assert (tokens[:, 1] != tokens[:, 3]).all() and tokens[:, [1, 3, 5]].max() < SPEC.vocabulary
-    right = fewshot.right_label(tokens[:, :5], SPEC.vocabulary, SPEC.exemplars)
+    assert (tokens[:, 1] != tokens[:, 3]).all() and tokens[:, [1, 3, 5]].max() < SPEC.vocab_size
+    right = fewshot.right_label(tokens[:, :5], SPEC.vocab_size, SPEC.exemplars)
     assert torch.equal(tokens.gather(1, right[:, None])[:, 0], tokens[:, 5])
     assert 0.4 < (right == 1).double().mean() < 0.6
 
@@ -42,7 +42,7 @@ def test_classes_and_pairs_of_labels_are_held_out():
     assert classes["in_distribution"] == classes["relabelled"] == set(range(12))
     assert classes["novel_classes"] == set(range(12, 19))
     shown = set(fewshot.label_pairs(SPEC)[0].flatten().tolist())
-    assert shown == set(range(SPEC.vocabulary)), "every label is trained"
+    assert shown == set(range(SPEC.vocab_size)), "every label is trained"
 
 
 def test_every_training_sequence_is_counted_once():
@@ -86,8 +86,8 @@ def test_what_is_accepted_has_a_split_of_its_labels(labels):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_ctx": 6}, "context must be 5, two pairs and a query, not 6"),
-        ({"vocab_size": 2}, "vocabulary must be 3 labels or more"),
+        ({"n_ctx": 6}, "n_ctx must be 5, two pairs and a query, not 6"),
+        ({"vocab_size": 2}, "vocab_size must be 3 labels or more"),
         ({"classes": 1}, "classes must be 2 or more, not 1"),
         ({"source": "web"}, "source must be one of latent, file"),
         ({"source": "file"}, "path belongs to source: file"),

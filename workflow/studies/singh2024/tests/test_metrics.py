@@ -149,7 +149,7 @@ def test_a_checkpoint_is_scored_on_all_sets_and_composed_at_the_ends(score, is_e
     assert found.of_heads["induction_strength"][1] == pytest.approx(strength.tolist(), abs=1e-6)
     composed = {f"{kind}_composition:0.{lower}" for kind in "qkv" for lower in range(4)}
     assert {name for name in found.of_heads if "composition" in name} == (composed if is_end else set())
-    n = {row["metric"]: row["n"] for row in found.rows}
+    n = {row["metric"]: row["n_items"] for row in found.rows}
     assert (n["query_loss:in_distribution"], n["query_loss:novel_classes"], n["induction_strength"]) == (40, 30, 40)
 
 
