@@ -1,12 +1,14 @@
-"""docs/metrics.md and docs/glossary.md follow from the declarations, and leave no term out."""
+"""docs/metrics.md and docs/glossary.md follow from the declarations, and the examples of CONTRIBUTING.md are valid."""
 
 import dataclasses
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml as plain_yaml
 from pydantic import BaseModel
 
 from reinduce import studies
@@ -21,7 +23,8 @@ from reinduce.judge.verdicts import Verdict, apply_control, judge_seeds
 from reinduce.replay.compare import CLASSES
 from reinduce.tables.schemas import SCHEMAS
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 STUDIES = list_studies([studies.OWN_FOLDER])
 UP = {"holds": Threshold("above", 0.7), "fails": Threshold("below", 0.3)}
 MEAN, MEDIAN, BOUNDED = Criterion("mean", **UP), Criterion("median", **UP), Criterion("mean", **UP, value_range=(0, 1))
@@ -147,3 +150,32 @@ def test_every_joint_intervention_has_its_line(terms):
     values = terms["values"]
     assert {*values["intervention"]} == {method for method, _ in ABLATIONS} | {*OTHER_INTERVENTIONS}
     assert {downstream for _, downstream in ABLATIONS} <= {*values["downstream"]}
+
+
+def merge(first: dict, further: dict) -> dict:
+    """Return nested mappings with the entries of both."""
+    shared = {key: merge(first[key], further[key]) for key in first.keys() & further.keys()}
+    return first | further | shared
+
+
+def test_the_examples_of_contributing_are_a_study_that_passes_the_check(tmp_path):
+    """The first line of each example names its file; further entries of study.yaml are added to those before."""
+    folder, arms = tmp_path / "papers" / "mine2027", {}
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for block in re.findall(r"^```(?:yaml|python|rst)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL):
+        name = re.match(r"(?:#|\.\.) ([\w./-]+)", block)[1]
+        if name == "study.yaml":
+            arms = merge(arms, plain_yaml.safe_load(block))
+            continue
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(block)
+    (folder / "study.yaml").write_text(plain_yaml.safe_dump(arms))
+    shutil.copytree(ROOT / "workflow", tmp_path / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
+    config = f"scale: laptop\nstudies: [mine2027]\nstudy_folders: [{folder.parent}]\n"
+    (tmp_path / "config.yaml").write_text(config)
+    command = [sys.executable, "-m", "reinduce", "check", "--root", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [line.split(":")[0].strip() for line in done.stdout.splitlines()[1:-1]] == [
+        f"mine2027/{arm}" for arm in plain_yaml.safe_load((folder / "study.yaml").read_text())["arms"]
+    ]

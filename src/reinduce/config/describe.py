@@ -34,10 +34,16 @@ def describe_keys(cls: type) -> list[Key]:
         assert isinstance(body, ast.ClassDef)
         for line, below in zip(body.body, [*body.body[1:], ast.Pass()], strict=True):
             if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-                has_text = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-                meanings[line.target.id] = " ".join(str(below.value.value).split()) if has_text else ""
+                meanings[line.target.id] = " ".join(_docstring_of(below).split())
     # A key that is a word of Python, such as `with`, is a field whose name ends with an underscore.
     return [Key(name.removesuffix("_"), text, meanings.get(name, "")) for name, text in _defaults(cls)]
+
+
+def _docstring_of(statement: ast.stmt) -> str:
+    """Return the text of a statement that is a string alone; of any other an empty one."""
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+        return str(statement.value.value)
+    return ""
 
 
 def _defaults(cls: Any) -> Iterator[tuple[str, str]]:

@@ -78,8 +78,9 @@ def format_glossary(found: Mapping[str, Sequence[Any]], terms: Mapping[str, Any]
     return "\n".join(parts)
 
 
-def _fold(item: tuple[str, str]) -> str:
-    return item[0].strip("`").casefold()
+def _fold(row: Sequence[str]) -> str:
+    """Return what a row is sorted by: its term, whatever the case."""
+    return row[0].strip("`").casefold()
 
 
 def _summarise(declared: Any) -> tuple[str, str, str]:
