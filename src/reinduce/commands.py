@@ -5,6 +5,7 @@
 COMMANDS = {
     "check": ("reinduce.cluster.resolve", "check the whole configuration and print which runs it asks for"),
     "schemas": ("reinduce.config.command", "write the schemas of the configuration files"),
+    "docs": ("reinduce.config.pages", "write the pages of metrics and terms from the declarations"),
     "data": ("reinduce.data.command", "make a task's data and frozen evaluation sets"),
     "train": ("reinduce.train.command", "train seeds of an arm"),
     "score": ("reinduce.score.command", "score every checkpoint of an arm's runs"),

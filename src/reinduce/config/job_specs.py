@@ -205,11 +205,15 @@ class ArmSpec:
     __pydantic_config__ = STRICT
 
     study: str
+    """The study, by its folder."""
     arm: str
+    """The arm within its study."""
     task: str
     """The task's name; that of its data folder."""
     model: ModelSpec
+    """The model."""
     train: TrainSpec
+    """How each seed is trained."""
     init_from_arm: str | None = None
     """The arm whose initial weights it has, seed by seed; null: its own."""
     graft: GraftSpec | None = None

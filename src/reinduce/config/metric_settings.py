@@ -12,7 +12,9 @@ class PositionRanges:
     __pydantic_config__ = STRICT
 
     early: tuple[int, int]
+    """First and last index of the early range."""
     late: tuple[int, int]
+    """First and last index of the late range."""
 
     def __post_init__(self) -> None:
         for name in ("early", "late"):

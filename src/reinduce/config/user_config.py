@@ -33,9 +33,9 @@ class Override(Strict):
     seeds: int | None = Field(default=None, gt=0)
     """How many seeds are trained."""
     model: dict[str, Any] = {}
-    """Fields of the model (layers, d_model, heads, mlp_ratio, positions, smeared_keys, layer_norm)."""
+    """Fields of the model (n_layers, d_model, n_heads, mlp_ratio, positions, smeared_keys, layer_norm)."""
     train: dict[str, Any] = {}
-    """Fields of the training (steps, batch, learning_rate, warmup, checkpoints, …)."""
+    """Fields of the training (steps, batch_size, learning_rate, warmup, checkpoints, …)."""
 
 
 class Cluster(Strict):

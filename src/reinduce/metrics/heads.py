@@ -1,7 +1,7 @@
 """Metrics of a head's behaviour, from its attention and its values.
 
 Shape suffixes: B batch, T position, H head, E head width, D model width, V vocabulary, O offset.
-What Olsson et al. (2022) leave open is decided at each function and listed in docs/metrics.md.
+What Olsson et al. (2022) leave open is decided at each function; docs/metrics.md lists the choices.
 """
 
 from __future__ import annotations
@@ -38,8 +38,13 @@ def prefix_matching(inputs: MetricInputs, layer: int) -> Tensor:
     """Attention to the tokens that induction would predict, on a start token and distinct tokens repeated.
 
     The mean over queries of the second and later repeats of the summed attention on every token that
-    followed the query's token in an earlier repeat (offset +1; summed, so that a perfect head scores 1
-    however many repeats there are). A head that attends evenly scores about one over the period.
+    followed the query's token in an earlier repeat. A perfect head scores 1, a head that attends evenly
+    about one over the period.
+
+    The paper leaves two things open. Offset: its words mean the token before the earlier occurrence, its
+    definition the token after it; here it is the token after (offset +1). Mean: averaging over the earlier
+    occurrences would give a perfect head 0.5 with four repeats, and the paper reports up to 0.98; here the
+    attention is summed over them, then averaged over the queries.
     """
     period, context = inputs.period, inputs.tokens.shape[1]
     return match_prefixes(inputs.attention(layer, repeat_offsets(period, context)), period)
@@ -57,7 +62,10 @@ def prefix_matching(inputs: MetricInputs, layer: int) -> Tensor:
     tolerance=SHARES,
 )
 def previous_token(inputs: MetricInputs, layer: int) -> Tensor:
-    """Mean attention from each token to its predecessor."""
+    """Mean attention from each token to its predecessor.
+
+    The paper takes one example; here it is the mean over several, and over every token but the first.
+    """
     return inputs.attention(layer, [1])[0][..., 1:].mean(dim=(0, 2))
 
 
@@ -77,8 +85,12 @@ def copying(inputs: MetricInputs, layer: int) -> Tensor:
     Every token of the sample is taken in turn as the attended one: the head's output there, through the
     unembedding, gives logits of the sample's tokens; their mean over the sample is subtracted, what is
     negative dropped, and the share of the attended token's own logit taken. The score is twice that mean
-    share minus one. Taking tokens in turn, rather than the arg-max of the pattern, keeps heads that rest
-    on the start token when nothing repeats from being scored on it.
+    share minus one: the paper scales "0 to 0.5" to the range from -1 to 1. An unrelated head therefore scores
+    about -0.9, not 0.
+
+    The paper does not state which token counts as the attended one, and notes that some heads score
+    anomalously low without a start token. Taking all tokens in turn, after a start token that is not scored,
+    scores a head that attends to the start token when nothing repeats by what it copies.
     """
     return score_copying(inputs.model, layer, inputs.cache[f"blocks.{layer}.attn.v"], inputs.tokens)
 

@@ -92,8 +92,10 @@ def loss(inputs: MetricInputs) -> float:
 def icl_score(inputs: MetricInputs) -> dict[str, float | None]:
     """In-context score: mean loss at late token indices minus mean loss at early ones.
 
-    Negative: the model predicts better the more context it has. The first pair of ranges is the one that
-    claims use; the score of every pair has the pair's name as suffix.
+    Negative: the model predicts better the more context it has; the paper writes the score with either
+    sign. The first pair of ranges is the one that claims use; the score of every pair has the pair's name as
+    suffix. Ranges of indices, both ends included, stand in for the paper's single ones, because the held-out
+    sets are smaller than its 10,000 examples.
     """
     pairs = inputs.settings.icl_position_ranges
     named = {pair.name: score_in_context(inputs.losses, pair) for pair in pairs}
@@ -110,7 +112,11 @@ def icl_score(inputs: MetricInputs) -> dict[str, float | None]:
     tolerance=NATS,
 )
 def icl_score_copyable(inputs: MetricInputs) -> float | None:
-    """In-context score of tokens that complete a bigram of their document; null if there are none."""
+    """In-context score of tokens that complete a bigram of their document; null if there are none.
+
+    One rule for synthetic data, where it is known by construction which tokens can be copied, and for text,
+    where it is not: the token's bigram occurred earlier in the same example.
+    """
     return score_in_context(
         inputs.losses, inputs.settings.icl_position_ranges[0], classify_set(inputs.sets["heldout"])["copyable"]
     )
@@ -193,7 +199,8 @@ def repeat_loss(inputs: MetricInputs) -> float:
 def repeated_sequence_gain(inputs: MetricInputs) -> float:
     """How much better later repeats of a random sequence are predicted than the first.
 
-    What a model makes of a repeat, by whatever mechanism: defined without heads too.
+    Mean loss on the first of several repeats minus that on the later ones. It measures what a model makes of
+    a repeat by any mechanism, and is defined for models without heads too.
     """
     return gain_on_repeats(inputs.losses, inputs.period)
 

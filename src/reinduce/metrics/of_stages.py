@@ -9,7 +9,8 @@ BEFORE_AFTER = declare_metric(
         level="effect",
         compute=None,
         description="Change of per-token losses along the vector by which the phase-change window changed them; "
-        "negative if the ablation undoes the change.",
+        "negative if the ablation undoes the change.\n\nThe vector is the per-token losses after the window minus "
+        "those before it, scaled to norm one; each held-out example counts at one fixed random index.",
         unit="nats",
         source="Olsson et al. 2022, argument 3",
         null="0 for an ablation without effect; null without a window",
@@ -22,8 +23,9 @@ DIRECT_LOGIT = declare_metric(
         name="direct_logit",
         level="effect",
         compute=None,
-        description="A head's direct effect on the logit of the next token of a repeat: logits centred over the "
-        "vocabulary, the final layer norm's scale frozen at the clean pass.",
+        description="A head's direct effect on the logit of the next token of a repeat.\n\nConventions shift such "
+        "values by a few per cent: here logits are centred over the vocabulary, and the final layer norm keeps its "
+        "scale of the clean pass.",
         unit="logit",
         null="0 for a head that does not write toward the token",
         tolerance=NATS,
@@ -48,8 +50,9 @@ PATH_LOSS = declare_metric(
         name="path_loss",
         level="effect",
         compute=None,
-        description="What cutting one path between two heads costs on the second and later repeats: the receiver gets "
-        "the source's mean output, everything in between keeps its clean value, what follows runs free.",
+        description="What cutting one path between two heads costs on the second and later repeats.\n\nThe path runs "
+        "through the residual stream: the receiver gets the source's mean output, every attention output and MLP in "
+        "between keeps its clean value, and everything after the receiver is recomputed.",
         unit="nats a token",
         null="0 for a path that carries nothing",
         tolerance=NATS,

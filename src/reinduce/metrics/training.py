@@ -80,13 +80,17 @@ def loss_bump_step(curves: Curves, settings: MetricSettings) -> float | None:
 
 @metric(level="run", unit="nats", value_range=(0, None), after=("loss",), null="0 for a convex curve", tolerance=NATS)
 def loss_bump_size(curves: Curves, settings: MetricSettings) -> float:
-    """How far the loss stands above the greatest convex curve below it."""
+    """Largest distance of the loss curve above the greatest convex curve below it."""
     return bump_above_hull(curves["loss"])
 
 
 @metric(level="run", unit="step", after=("icl_score",), null="null without a fall of the score", tolerance=STEPS)
 def window_start(curves: Curves, settings: MetricSettings) -> float | None:
-    """Start of the phase-change window: the narrowest stretch of training that holds 75 % of the score's fall."""
+    """Start of the phase-change window: the narrowest stretch of training that holds 75 % of the score's fall.
+
+    The paper selects a window "based on the derivative of the in-context score"; here the rule is the same
+    for every run. A gradual curve has a window too, only a wide one.
+    """
     found = phase_change_window(curves["icl_score"])
     return found[0] if found else None
 

@@ -34,7 +34,8 @@ def ov_eigenvalues(inputs: MetricInputs, layer: int) -> Tensor:
     """Sum of the eigenvalues of the full OV circuit over the sum of their sizes.
 
     The circuit W_U W_O W_V W_E is V by V of rank E; its non-zero eigenvalues are those of
-    the E by E product taken the other way round. 1: pure copying; -1: pure anti-copying.
+    the E by E product taken the other way round. 1: pure copying; -1: pure anti-copying. Embeddings are
+    centred and scaled as the layer norm reads them. The definition is the companion paper's.
     """
     model = inputs.model
     _, _, W_V, W_O = head_weights(model, layer)
@@ -56,7 +57,8 @@ def qk_trace(inputs: MetricInputs, layer: int) -> Tensor | None:
 
     For every head k of an earlier layer, weighted by its previous-token score: the trace
     of W_E' W_Q' W_K (W_O W_V)_k W_E, the score that a token gives to the place after its
-    own earlier occurrence. Defined from the second layer on.
+    own earlier occurrence. Defined from the second layer on. The paper weights heads by their attention to
+    the previous token "on an example text"; here the weight is `previous_token`.
     """
     if not layer:
         return None

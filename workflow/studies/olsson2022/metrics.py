@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     tolerance=SHARES,
 )
 def translation_prefix_matching(inputs: MetricInputs, layer: int) -> Tensor:
-    """Prefix matching on random words followed by their translation: attention to what followed the same meaning."""
+    """Prefix matching on random words followed by their translation: attention to what followed the same meaning.
+
+    The paper shows such heads by examples on natural languages. The control is attention to the same places
+    when the translation has another order.
+    """
     return match_prefixes(inputs.attention(layer, _offsets(inputs)), inputs.period)
 
 
@@ -40,7 +44,7 @@ def translation_prefix_matching(inputs: MetricInputs, layer: int) -> Tensor:
     tolerance=SHARES,
 )
 def translation_prefix_matching_shuffled(inputs: MetricInputs, layer: int) -> Tensor:
-    """Attention to the same places when the translation comes in another order."""
+    """Attention to the places of `translation_prefix_matching` when the translation has another order."""
     return match_prefixes(inputs.attention(layer, _offsets(inputs)), inputs.period)
 
 

@@ -46,8 +46,10 @@ LOCAL = 8
 def context_swap(inputs: MetricInputs) -> dict[str, tuple[float, int]]:
     """Loss with the true context minus loss with a donor's, at late indices; negative: the true context helps.
 
-    Suffix `class:donor`. Classes: `copied`, continuations of a phrase whose bigram stands in the swapped
-    part and not in the local one; `inferred`, continuations of a run whose bigram has not been seen at all.
+    The donor's document replaces the first part of the context; both losses are of the same late tokens, after
+    the same eight local ones. Suffix `class:donor`. Classes: `copied`, continuations of a phrase whose bigram
+    stands in the swapped part and not in the local one; `inferred`, continuations of a run whose bigram has
+    not been seen at all.
     """
     contexts, (low, high) = read_contexts(inputs.sets), inputs.settings.icl_position_ranges[0].late
     cut, tokens_BT, found = low - LOCAL, inputs.tokens, {}

@@ -157,19 +157,31 @@ COMPOSITION = {
 
 @metric(**COMPOSITION)
 def q_composition(inputs: MetricInputs, layer: int) -> dict[str, Tensor]:
-    """Composition of a last layer's head with a head below (the suffix), by its queries and weights alone."""
+    """Composition of a last layer's head with a head below (the suffix) through its queries, by weights alone.
+
+    The Frobenius norm of the product of the lower head's output matrix and the upper head's query matrix, over
+    the product of their norms.
+    """
     return _composition(inputs, layer, "q")
 
 
 @metric(**COMPOSITION)
 def k_composition(inputs: MetricInputs, layer: int) -> dict[str, Tensor]:
-    """Composition of a last layer's head with a head below (the suffix), by its keys and weights alone."""
+    """Composition of a last layer's head with a head below (the suffix) through its keys, by weights alone.
+
+    The Frobenius norm of the product of the lower head's output matrix and the upper head's key matrix, over
+    the product of their norms.
+    """
     return _composition(inputs, layer, "k")
 
 
 @metric(**COMPOSITION)
 def v_composition(inputs: MetricInputs, layer: int) -> dict[str, Tensor]:
-    """Composition of a last layer's head with a head below (the suffix), by its values and weights alone."""
+    """Composition of a last layer's head with a head below (the suffix) through its values, by weights alone.
+
+    The Frobenius norm of the product of the lower head's output matrix and the upper head's value matrix, over
+    the product of their norms.
+    """
     return _composition(inputs, layer, "v")
 
 
@@ -178,7 +190,10 @@ Curves = Mapping[str, Curve]
 
 @metric(level="run", unit="step", after=("query_loss",), null="null for a run that never learns", tolerance=STEPS)
 def learned_step(curves: Curves, settings: MetricSettings) -> float | None:
-    """First step at which the loss on sequences like those of training reaches 0.4 log 2."""
+    """First step at which the loss on sequences like those of training reaches 0.4 log 2.
+
+    Between checkpoints the loss is read as straight.
+    """
     return first_crossing(curves[LOSS], LEARNED)
 
 
@@ -197,7 +212,10 @@ def solved_step(curves: Curves, settings: MetricSettings) -> float | None:
     tolerance=SHARES,
 )
 def plateau_share(curves: Curves, settings: MetricSettings) -> float | None:
-    """Share of the checkpoints before learning (of all, if it never comes) with a loss about that of guessing."""
+    """Share of the checkpoints before learning (of all, if it never comes) with a loss about that of guessing.
+
+    That is a loss between 0.5 and 0.8 nats; guessing between the two labels gives log 2.
+    """
     loss = curves[LOSS]
     learned = first_crossing(loss, LEARNED)
     before = [value for step, value in loss if learned is None or step < learned]
@@ -213,7 +231,11 @@ def plateau_share(curves: Curves, settings: MetricSettings) -> float | None:
     tolerance=NATS,
 )
 def log_loss_concavity(curves: Curves, settings: MetricSettings) -> float | None:
-    """How far the loss curve lies above an exponential fall (see `measure_concavity`)."""
+    """How far the loss curve lies above an exponential fall: 0 for an exponential, large after a plateau.
+
+    The largest distance of log loss above the straight line from its start to where it first reaches 0.1; null
+    if it never does. A fall that only slows down scores 0 too. The paper shows curves.
+    """
     return measure_concavity(curves[LOSS])
 
 
@@ -225,7 +247,7 @@ def log_loss_concavity(curves: Curves, settings: MetricSettings) -> float | None
     tolerance=NATS,
 )
 def log_loss_concavity_with_forced_match(curves: Curves, settings: MetricSettings) -> float | None:
-    """The same of the loss with a forced match."""
+    """The value of `log_loss_concavity` for the curve of `loss_with_forced_match`."""
     return measure_concavity(curves["loss_with_forced_match:in_distribution"])
 
 
