@@ -5,6 +5,7 @@ import torch
 
 from reinduce.config.arm_contents import applicable_metrics
 from reinduce.config.declare import Metric, Tolerance
+from reinduce.config.job_specs import ModelSpec
 from reinduce.metrics.inputs import MetricInputs, select_diagonals
 from reinduce.model.sites import site_names
 from reinduce.model.transformer import Transformer, token_losses, training_losses
@@ -223,3 +224,20 @@ def test_a_site_that_the_model_does_not_have_is_named_with_those_that_there_are(
         names_of(make_model().spec, ["values"])
     assert names_of(make_model().spec, ["v", "losses", "attention"]) == ["blocks.0.attn.v", "blocks.1.attn.v"]
     assert names_of(make_model().spec, ["resid_post"]) == ["resid_post"]
+
+
+@pytest.mark.parametrize("outputs", [set(), {"losses"}])
+@pytest.mark.parametrize("clamps", [[], [{"type": "force_previous_token", "layer": 0, "head": 0}]])
+def test_patterns_may_be_asked_for_beside_attention_and_change_no_other_value(clamps, outputs):
+    spec = ModelSpec(n_layers=2, d_model=16, n_heads=2, vocab_size=32, n_ctx=24, clamps=clamps)
+    model = Transformer(spec).init_weights(0)
+    tokens = torch.randint(0, 32, (4, 24), generator=torch.Generator().manual_seed(1))
+    alone = run_pass(model, tokens, dict.fromkeys({"attention", *outputs}))
+    both = run_pass(model, tokens, dict.fromkeys({"attention", "pattern", *outputs}))
+    assert {name: torch.equal(both.cache[name], value) for name, value in alone.cache.items()} == dict.fromkeys(
+        alone.cache, True
+    )
+    assert not outputs or torch.equal(both.losses, alone.losses)
+    _, clean = model(tokens, names=[f"blocks.{layer}.attn.pattern" for layer in range(2)])
+    for name, value in clean.items():
+        assert torch.equal(both.cache[name], value)

@@ -80,7 +80,8 @@ class MetricInputs:
         Needs the site `attention`. No pattern is formed, unless a clamp forms it.
         """
         name = f"blocks.{layer}.attn"
-        if f"{name}.pattern" in self.cache:
+        # Another metric may ask for patterns beside it; attention is then read off queries and keys all the same.
+        if f"{name}.lse" not in self.cache:
             return select_diagonals(self.cache[f"{name}.pattern"], offsets)
         q, k, lse = (self.cache[f"{name}.{kind}"] for kind in ("q", "k", "lse"))
         return attention_diagonals(q, k, lse, offsets)

@@ -83,6 +83,12 @@ def _losses(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:
 
 def _run(model: Transformer, tokens_BT: Tensor, sites: set[str]) -> tuple[Tensor | None, dict[str, Tensor]]:
     """Return logits, or None where nothing asks for an output, and the cache."""
+    formed = sites & {"pattern", "scores"}
+    if "attention" in sites and formed:
+        # Attention is read without forming a pattern. A pattern that is asked for as well has a pass of its own, so
+        # that no value depends on what else is asked.
+        logits_BTV, cache = _run(model, tokens_BT, sites - formed)
+        return logits_BTV, cache | _run(model, tokens_BT, formed)[1]
     names, has_outputs = names_of(model.spec, sites), bool(sites & set(OUTPUTS))
     if "attention" not in sites:
         logits_BTV, cache = model(tokens_BT, names=names)
