@@ -164,7 +164,7 @@ def test_declarations_need_torch_and_pyarrow_alone():
     program = (
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({absent!r}))\n"
-        "from reinduce.config.declare import find_all\n"
+        "from reinduce.config.find import find_all\n"
         f"for study in {['', *STUDIES]!r}:\n"
         "    for kind in ('task', 'metric', 'intervention', 'ablation'):\n"
         "        find_all(kind, study)\n"

@@ -138,9 +138,8 @@ def test_noise_has_the_norm_of_the_heads_output_and_leaves_the_heads(make_model,
 
 def test_an_unknown_intervention_is_refused_with_those_that_exist(make_model, tokens):
     model = make_model()
-    with pytest.raises(
-        ValueError, match=r"no intervention median \(recomputed\); there are: full \(recomputed\), full_mean"
-    ):
+    there_are = r"no intervention median \(recomputed\); there are: zero \(recomputed\), mean \(recomputed\)"
+    with pytest.raises(ValueError, match=there_are):
         joint_losses(model, tokens, [(("median", "recomputed"), [(0, 0)])], collect_ablation_values(model, tokens))
 
 

@@ -54,6 +54,7 @@ def plan() -> Plan:
     resolved = Resolved(Config(scale="tiny", studies=["paper", "second"]), Path("out"), cluster=Cluster())
     resolved.runs = {f"{run.arm.study}/{run.arm.arm}": run for run in runs}
     resolved.tasks = dict(TASKS)
+    resolved.folders = {study: f"workflow/studies/{study}" for study in ("paper", "second")}
     resolved.studies = {
         "paper": Study(arms={name: arm for name in ("a", "no-heads", "grafted")}, figures={"own": figure}, **study),
         "second": Study(

@@ -2,7 +2,6 @@
 
 import pytest
 
-from reinduce.config import declare
 from reinduce.config.arm_contents import (
     ablations_of_arm,
     is_ablated,
@@ -10,7 +9,7 @@ from reinduce.config.arm_contents import (
     modules_of_arm,
     unavailable_reason,
 )
-from reinduce.config.find import find
+from reinduce.config.find import find, find_all
 from reinduce.config.job_specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec
 from reinduce.config.layout import RUN_TABLES, SERIES_TABLES, TABLES
 from reinduce.config.load import load
@@ -41,18 +40,18 @@ OF_LOSSES = ("index_losses", "token_losses", "loss_components", "series_trajecto
         ({"clamps": [{"type": "zero_head", "layer": 0}]}, {}),
         ({"mixer": "gru"}, dict.fromkeys(("ablations", "attributions"), "has no attention heads")),
         (
-            {"task": FEWSHOT, "study": "singh2024", "features": 4},
+            {"task": FEWSHOT, "study": "singh2024", "d_features": 4},
             dict.fromkeys(OF_LOSSES, "is trained on a task without held-out documents")
             | {"attributions": "is trained on a task without repeated sequences"},
         ),
         (
-            {"task": FEWSHOT, "study": "singh2024", "features": 4, "clamps": [MATCH, COPY]},
+            {"task": FEWSHOT, "study": "singh2024", "d_features": 4, "clamps": [MATCH, COPY]},
             dict.fromkeys(OF_LOSSES, "is trained on a task without held-out documents")
             | {"attributions": "is trained on a task without repeated sequences"}
             | {"ablations": "gets its logits from a clamp"},
         ),
         (
-            {"task": FEWSHOT, "study": "olsson2022", "features": 4},
+            {"task": FEWSHOT, "study": "olsson2022", "d_features": 4},
             dict.fromkeys(OF_LOSSES, "is trained on a task without held-out documents")
             | {"attributions": "is trained on a task without repeated sequences"}
             | {"ablations": "is trained on a task without held-out documents, and its study declares no ablation"},
@@ -70,8 +69,8 @@ def test_a_table_that_an_arm_does_not_have_has_a_reason(changes, reasons):
 
 def test_ablations_are_those_of_the_arms_own_study():
     fewshot = find("task", FEWSHOT)
-    assert list(ablations_of_arm(arm(FEWSHOT, "singh2024", features=4), fewshot)) == ["silence_heads"]
-    assert ablations_of_arm(arm(FEWSHOT, "olsson2022", features=4), fewshot) == {}
+    assert list(ablations_of_arm(arm(FEWSHOT, "singh2024", d_features=4), fewshot)) == ["silence_heads"]
+    assert ablations_of_arm(arm(FEWSHOT, "olsson2022", d_features=4), fewshot) == {}
     assert ablations_of_arm(arm(LANGUAGE, "singh2024"), find("task", LANGUAGE)) == {}
 
 
@@ -124,7 +123,7 @@ def test_an_edit_to_a_studys_metrics_touches_scores_of_that_study_alone(shipped,
     file = f"studies/{study}/metrics.py"
     touched = {name for name, run in shipped.items() if file in followed(run, "score")}
     assert touched and {shipped[name].arm.study for name in touched} == {study}
-    own = [metric.module for metric in declare.find_all("metric", study).values() if metric.owner == study]
+    own = [metric.module for metric in find_all("metric", study).values() if metric.owner == study]
     having = {
         name
         for name, run in shipped.items()
@@ -171,7 +170,11 @@ def test_an_edit_changes_the_digest_of_that_studys_scores_alone(study):
 def test_an_arm_that_does_not_measure_a_studys_metric_does_not_depend_on_it(study):
     study(metrics=METRIC)
     task, module = find("task", LANGUAGE), f"reinduce.studies.{KEY}.metrics"
-    few = MetricSettings(pairs=SETTINGS.pairs, derivative=SETTINGS.derivative, metrics=["loss"])
+    few = MetricSettings(
+        icl_position_ranges=SETTINGS.icl_position_ranges,
+        loss_slope_positions=SETTINGS.loss_slope_positions,
+        metrics=["loss"],
+    )
     assert module in modules_of_arm("score", arm(LANGUAGE, KEY), task, SETTINGS)
     assert module not in modules_of_arm("score", arm(LANGUAGE, KEY), task, few)
 

@@ -3,12 +3,11 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from reinduce import studies
 from reinduce.config import declare
+from reinduce.config import find as config_find
 from reinduce.config.arm_contents import applicable_metrics
 from reinduce.config.declare import Tolerance, ablation, intervention, metric, owner_of, qualify, task
 from reinduce.config.find import find, find_all, modules_of
@@ -117,7 +116,7 @@ class TestFaults:
     def test_a_name_that_the_library_has(self, study, kind, modules):
         study(**modules)
         name = {"metric": "loss", "task": "source_text", "intervention": "zero_head"}[kind]
-        module = f"reinduce.studies.{KEY}.{declare.STUDY_MODULES[kind]}"
+        module = f"reinduce.studies.{KEY}.{config_find.STUDY_MODULES[kind]}"
         with pytest.raises(
             ValueError, match=f"{module}: the library already has a {kind} '{name}'; give yours another"
         ):
@@ -176,7 +175,7 @@ class TestFaults:
         assert "\n" not in str(caught.value)
 
     def test_a_fault_in_a_module_that_another_imports_is_said_of_that_module(self, study):
-        folder = study(metrics=f"from reinduce.studies.{KEY} import parts", grad_accum_steps="x = 1\nx.gone\n")
+        folder = study(metrics=f"from reinduce.studies.{KEY} import parts", parts="x = 1\nx.gone\n")
         with pytest.raises(ValueError, match=rf"^{folder}/parts.py, line 2: AttributeError: .*'gone'"):
             find_all("metric", KEY)
 
@@ -264,7 +263,7 @@ USES = {
 def test_a_study_that_needs_torch_while_it_is_imported_gets_it(study, statement):
     folder = study(metrics=f"{statement}\n" + METRICS.replace("\n    ", "\n"))
     program = (
-        "import sys\nfrom reinduce import studies\nfrom reinduce.config.declare import find_all\n"
+        "import sys\nfrom reinduce import studies\nfrom reinduce.config.find import find_all\n"
         "class Watch:\n"
         "    looked = []\n"
         "    def find_spec(self, name, *_):\n        self.looked.append(name)\n"
@@ -284,7 +283,7 @@ def test_a_study_that_needs_torch_while_it_is_imported_gets_it(study, statement)
 def test_torch_is_not_imported_for_declarations_alone(study):
     folder = study(metrics="import torch\n" + METRICS.replace("\n    ", "\n"))
     program = (
-        "import sys\nfrom reinduce.config.declare import find_all\n"
+        "import sys\nfrom reinduce.config.find import find_all\n"
         f"from reinduce import studies\nstudies.add_folders([{str(folder.parent)!r}])\n"
         "for kind in ('task', 'metric', 'intervention', 'ablation'):\n"
         f"    for study in ('', {KEY!r}, 'olsson2022', 'review2026', 'singh2024'):\n        find_all(kind, study)\n"
@@ -298,10 +297,7 @@ def test_torch_is_not_imported_for_declarations_alone(study):
 
 
 def test_folders_of_studies_are_handed_to_child_processes(study):
-    folder = study(metrics=METRICS)
-    program = f"from reinduce.config.declare import find; print(find('metric', '{KEY}.spread').module)"
+    study(metrics=METRICS)
+    program = f"from reinduce.config.find import find; print(find('metric', '{KEY}.spread').module)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == f"reinduce.studies.{KEY}.metrics", done.stderr
-    (folder / "study.yaml").write_text("")
-    assert studies.find_folder(KEY) == folder and studies.find_folder("nobody1999") is None
-    assert studies.find_folder("singh2024") == Path(studies.OWN_FOLDER, "singh2024")

@@ -308,7 +308,7 @@ def test_who_gives_weights_must_be_there_and_fit(project):
     text = "\n".join(problems(project, studies=["singh2024"]))
     where = "workflow/studies/singh2024/study.yaml: arms"
     assert f"{where}.match.init_from_arm: no 'hole'; there are: all-previous" in text
-    assert f"{where}.graft-own.graft: its vocabulary is 5, that of whole-labels15 15" in text
+    assert f"{where}.graft-own.graft: its vocab_size is 5, that of whole-labels15 15" in text
     assert f"{where}.graft-other: graft: no layer 2; layers are 0 to 1" in text
     assert f"{where}.copy.graft: graft-own is grafted itself" in text
     assert f"{where}.layer-one.graft: one-layer has no layer 1" in text

@@ -9,7 +9,7 @@ from reinduce.config.find import find_all
 from reinduce.config.job_specs import ArmSpec, CheckpointSpec, TrainSpec
 from reinduce.model.clamps import Clamp, build_clamp
 from reinduce.model.interventions import Intervention
-from reinduce.model.transformer import sequence_losses
+from reinduce.model.transformer import training_losses
 from reinduce.train.loop import train
 
 T = 24
@@ -139,7 +139,7 @@ class TestFrozenActivations:
             ([*zero, {"type": "freeze_activation", "layer": 1, "site": "k"}], True),
         ):
             model = make_model(clamps=clamps, positions=positions).requires_grad_(True)
-            sequence_losses(model, tokens[:, :length]).mean().backward()
+            training_losses(model, tokens[:, :length]).mean().backward()
             gradient = model.blocks[0].attn.W_O.grad
             assert (gradient is not None and bool(gradient.any())) == reached
 
@@ -151,7 +151,9 @@ def test_clamps_that_contradict_each_other_stop_a_training_before_it_begins(make
     ]
     spec = TrainSpec(steps=5, batch_size=4, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 5}))
     arm = ArmSpec(study="s", arm="a", task="t", model=make_model(clamps=clamps).spec, train=spec)
-    with pytest.raises(ValueError, match="two edits contradict each other: put blocks.0.attn.pattern, head 1"):
+    with pytest.raises(
+        ValueError, match="two interventions contradict each other: overwrite blocks.0.attn.pattern, head 1"
+    ):
         train(arm, 0, lambda step, n: tokens[:n], tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -77,7 +77,7 @@ def test_unknown_parameters_are_refused_before_anything_runs(tmp_path):
     source = tmp_path / "small.py"
     source.write_text(SCRIPT)
     with pytest.raises(ValueError, match="unknown parameter m; the notebook's parameters are n"):
-        run(tmp_path, source, {"n_items": 3, "m": 4})
+        run(tmp_path, source, {"n": 3, "m": 4})
     assert not (tmp_path / "log.ipynb").exists()
 
 
@@ -89,7 +89,7 @@ def test_a_missing_source_is_named(tmp_path):
 @pytest.mark.parametrize("source", FIGURES, ids=lambda path: path.stem)
 def test_every_figure_runs_on_a_small_study(source, small_results, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    parameters = {"results": str(small_results), "study": source.parent.name, "scale": "smoke"}
+    parameters = {"results": str(small_results), "study": source.parent.parent.name, "scale": "smoke"}
     _, ipynb, _ = run(tmp_path, source, parameters)
     cells = nbformat.read(ipynb, as_version=4).cells
     pictures = [output for cell in cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]

@@ -142,7 +142,7 @@ def test_a_fault_names_file_reason_and_fix_command(made):
             [f"{made}/results/two/b.txt"]
         )
     assert "evidence is refused, 1 fault:" in str(refused.value)
-    fix = """fix it with: snakemake --cores all --config scale=smoke 'cluster={"devices": 2}' --force -- """
+    fix = """fix it with: snakemake --cores all --config scale=smoke 'cluster={"max_gpus_per_node": 2}' --force -- """
     assert f"{fix}{made}/results/two/b.txt" in str(refused.value)
 
 

@@ -54,7 +54,7 @@ def training(prepare, tmp_path):
     """A training of some seconds, with two parts a batch; keyword arguments replace its settings."""
 
     def make(**changes) -> Training:
-        _, data = prepare("phrases", {"vocab_size": 40, "n_ctx": 32})
+        _, data = prepare("repeated_phrases", {"vocab_size": 40, "n_ctx": 32})
         model = ModelSpec(n_layers=2, d_model=32, n_heads=4, vocab_size=40, n_ctx=32)
         spec = {
             "steps": 300,
@@ -65,7 +65,7 @@ def training(prepare, tmp_path):
         } | changes
         train = TrainSpec(**spec, checkpoints=CheckpointSpec(every={0: 30}))
         arm = tmp_path / "train.json"
-        arm.write_text(to_json(ArmSpec(study="s", arm="a", task="phrases", model=model, train=train)))
+        arm.write_text(to_json(ArmSpec(study="s", arm="a", task="repeated_phrases", model=model, train=train)))
         return Training(arm, data)
 
     return make

@@ -8,16 +8,16 @@ import torch
 
 from reinduce.config.job_specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, from_dict
 from reinduce.model.transformer import Transformer, training_losses
-from reinduce.task import exemplars
+from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, sequences
 from reinduce.train import compiled
 from reinduce.train.optimizer import AdamW
 
-SPEC = exemplars.Spec(classes=12, new_classes=7, features=16)
+SPEC = FewshotSpec(classes=12, new_classes=7, features=16)
 CLAMPS = [{"type": "zero_head", "layer": 1, "except_head": 0}, {"type": "force_previous_token", "layer": 0, "head": 1}]
 
 
 def model(clamps=(), seed=0):
-    values = {"n_layers": 2, "d_model": 32, "n_heads": 4, "vocab_size": 5, "n_ctx": 5, "features": 16}
+    values = {"n_layers": 2, "d_model": 32, "n_heads": 4, "vocab_size": 5, "n_ctx": 5, "d_features": 16}
     spec = from_dict(ModelSpec, values | {"positions": "rotary", "clamps": list(clamps)})
     return Transformer(spec).init_weights(seed).set_features(torch.rand(12, 16, generator=torch.Generator()))
 
@@ -31,7 +31,7 @@ def losses(trained: Transformer, loss_function, steps=30) -> list[float]:
     spec = TrainSpec(steps=steps, batch_size=8, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 10}))
     optim, made = AdamW(spec, trained), []
     for step in range(steps):
-        loss = loss_function(trained, exemplars.sequences(SPEC, "trained", 8, step)).mean()
+        loss = loss_function(trained, sequences(SPEC, "in_distribution", 8, step)).mean()
         made.append(loss.item())
         optim.step(optim.write_gradient(loss, torch.zeros(optim.size)), spec.learning_rate)
     return made

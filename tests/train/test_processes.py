@@ -39,7 +39,7 @@ def test_more_processes_than_parts_are_refused_in_one_line(training, tmp_path):
     done = training(steps=30, grad_accum_steps=1).run(tmp_path / "out", "--processes", "2")
     assert done.returncode == 2
     [line] = done.stdout.splitlines()
-    assert "2 processes cannot share a batch of parts: 1; set the arm's train.grad_accum_steps to a multiple" in line
+    assert "2 processes cannot share a batch of 1 parts; set the arm's train.grad_accum_steps to a multiple" in line
     assert not list((tmp_path / "out").rglob("*.safetensors"))
 
 

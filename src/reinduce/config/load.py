@@ -87,9 +87,11 @@ def _study_folders(root: Path, config: Config, problems: list[str]) -> dict[str,
     for folder in config.study_folders:
         if not (root / folder).is_dir():
             problems.append(f"config.yaml: study_folders: there is no folder {folder!r}; give one that exists")
-    others = [(root / folder).resolve().as_posix() for folder in config.study_folders]
+    home, others = root.resolve(), [(root / folder).resolve() for folder in config.study_folders]
     studies.add_folders(others)
-    patterns = [f"{folder}/{{}}" for folder in (STUDIES, *others)]
+    patterns = [f"{STUDIES}/{{}}"] + [
+        f"{(folder.relative_to(home) if folder.is_relative_to(home) else folder).as_posix()}/{{}}" for folder in others
+    ]
     found = {}
     for key in config.studies:
         there = [pattern for pattern in patterns if (root / pattern.format(key) / "study.yaml").is_file()]

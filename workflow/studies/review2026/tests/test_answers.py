@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from reinduce.config.arm_contents import applicable_metrics
-from reinduce.config.declare import applicable_metrics
 from reinduce.config.task_definition import read_task
 from reinduce.metrics.inputs import EvaluationSets, MetricInputs
 from reinduce.studies.review2026.metrics import (

@@ -54,13 +54,13 @@ def heads_of(row):
 
 
 def test_every_effect_is_that_of_a_plain_pass(model, rows):
-    sites = {"full": (), "pattern_preserving": ("pattern",), "value_preserving": ("v",)}
-    sites["pattern_and_value_preserving"] = ("pattern", "v")
+    sites = {"recomputed": (), "frozen_patterns": ("pattern",), "frozen_values": ("v",)}
+    sites["frozen_patterns_and_values"] = ("pattern", "v")
     losses = [row for row in rows if row["metric"] == "query_loss:in_distribution"]
     assert len(losses) == 1 + 4 + 8 + 4 + 4 + 2 * 3 + 2 * 16
     for row in losses:
         assert row["value"] == pytest.approx(
-            silenced(model, heads_of(row), sites[row["edit"]])["query_loss"], abs=1e-6
+            silenced(model, heads_of(row), sites[row["downstream"]])["query_loss"], abs=1e-6
         ), row
     intact = silenced(model, [])
     assert all(row["baseline"] == pytest.approx(intact["query_loss"]) for row in losses)
@@ -68,27 +68,27 @@ def test_every_effect_is_that_of_a_plain_pass(model, rows):
 
 def test_heads_are_chosen_by_their_scores(rows):
     assert rank_heads(SCORES, 1) == [[1], [1, 3], [1, 3, 0], [1, 3, 0, 2]]
-    chosen = {(row["chosen"], row["draw"]): heads_of(row) for row in rows if row["chosen"] == "strongest"}
-    assert chosen["strongest", 1] == [(1, 0), (1, 2), (1, 3)] and chosen["strongest", 4] == []
-    parts = {row["chosen"]: heads_of(row) for row in rows if row["chosen"] in ("previous_token", "others")}
+    strongest = {row["k"]: heads_of(row) for row in rows if row["selection"] == "strongest"}
+    assert strongest[1] == [(1, 0), (1, 2), (1, 3)] and strongest[4] == []
+    parts = {row["selection"]: heads_of(row) for row in rows if row["selection"] in ("previous_token", "others")}
     assert parts == {"previous_token": [(0, 0), (0, 2)], "others": [(0, 1), (0, 3)]}
-    wire = next(row for row in rows if row["chosen"] == "wire" and (row["draw"], row["head"]) == (2, 1))
+    wire = next(row for row in rows if row["selection"] == "wire" and (row["source_head"], row["head"]) == (2, 1))
     assert heads_of(wire) == [(0, 0), (0, 1), (0, 3), (1, 0), (1, 2), (1, 3)]
-    alone = next(row for row in rows if row["chosen"] == "all_but" and row["head"] == 3)
+    alone = next(row for row in rows if row["selection"] == "all_but" and row["head"] == 3)
     assert heads_of(alone) == [(1, 0), (1, 1), (1, 2)]
 
 
 def test_between_the_ends_layers_alone_are_looked_at(model):
     found = effects(model, is_end=False)
-    assert {row["chosen"] for row in found} == {"layer"}
-    assert {(row["edit"], row["layer"]) for row in found if row["edit"] == "full"} == {("full", 0), ("full", 1)}
+    assert {row["selection"] for row in found} == {"layer"}
+    assert {row["layer"] for row in found if row["downstream"] == "recomputed"} == {0, 1}
 
 
 def test_one_layer_has_nothing_below():
     values = {"n_layers": 1, "d_model": 32, "n_heads": HEADS, "vocab_size": 5, "n_ctx": 5, "d_features": 16}
     one = Transformer(from_dict(ModelSpec, values)).init_weights(0).set_features(torch.rand(19, 16))
     found = effects(one, scores=[])
-    assert {row["chosen"] for row in found} == {"layer", "single", "all_but"}
+    assert {row["selection"] for row in found} == {"layer", "single", "all_but"}
 
 
 def test_all_ways_of_answering_are_measured(rows):

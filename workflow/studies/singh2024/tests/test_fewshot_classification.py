@@ -77,7 +77,7 @@ def test_what_is_accepted_has_a_split_of_its_labels(labels):
         except ValueError:
             continue
         shown, held_out = fewshot.label_pairs(spec)
-        assert (len(shown) + len(held_out), len(held_out)) == (spec.icl_position_ranges, spec.held_out_pairs)
+        assert (len(shown) + len(held_out), len(held_out)) == (spec.pairs, spec.held_out_pairs)
         assert shown.unique().numel() == labels
         accepted.append(share)
     assert {0.1, 0.2} <= set(accepted) and (0.9 not in accepted or labels == 15)
@@ -109,7 +109,7 @@ def test_ones_own_files_are_those_that_the_vectors_are_read_from(tmp_path):
 
 def test_the_task_decides_what_a_model_reads():
     task = FewshotClassification(SPEC, FewshotSizes(sequences=4, held_out=3))
-    assert task.model_fields() == {"vocab_size": 5, "n_ctx": 5, "features": 512, "exemplars": 3}
+    assert task.model_fields() == {"vocab_size": 5, "n_ctx": 5, "d_features": 512, "vectors_per_class": 3}
     assert task.set_sizes() == {"in_distribution": 4, "relabelled": 3, "novel_classes": 3}
 
 

@@ -68,7 +68,7 @@ def test_compositions_are_norms_of_products_of_weights():
 
 
 def model_with(clamps):
-    values = {"n_layers": 2, "d_model": 32, "n_heads": 4, "vocab_size": 5, "n_ctx": 5, "features": 16}
+    values = {"n_layers": 2, "d_model": 32, "n_heads": 4, "vocab_size": 5, "n_ctx": 5, "d_features": 16}
     model = Transformer(from_dict(ModelSpec, values | {"clamps": clamps, "positions": "rotary"})).init_weights(0)
     features = torch.rand(19, 16, generator=torch.Generator().manual_seed(1))
     return model.set_features(features).requires_grad_(False)
