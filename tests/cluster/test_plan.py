@@ -13,6 +13,7 @@ from reinduce.config.metric_settings import MetricSettings, PositionRanges
 from reinduce.config.resolved import Resolved, Run
 from reinduce.config.task_definition import build_task
 from reinduce.config.user_config import Cluster, Config, Figure, Study
+from reinduce.trace.files import write_text
 
 SIZES = {"heldout_examples": 4, "repeat_length": 5}
 LONG = 100_000
@@ -40,7 +41,7 @@ def make_run(study: str, arm: str, task: str = "t", seeds: int = 2, steps: int =
 
 
 @pytest.fixture
-def plan() -> Plan:
+def plan(tmp_path) -> Plan:
     """A plan for short arms with and without attention, a grafted arm, and a long arm of another study."""
     runs = [
         make_run("paper", "a"),
@@ -54,7 +55,9 @@ def plan() -> Plan:
     resolved = Resolved(Config(scale="tiny", studies=["paper", "second"]), Path("out"), cluster=Cluster())
     resolved.runs = {f"{run.arm.study}/{run.arm.arm}": run for run in runs}
     resolved.tasks = dict(TASKS)
-    resolved.folders = {study: f"workflow/studies/{study}" for study in ("paper", "second")}
+    resolved.folders = {study: (tmp_path / study).as_posix() for study in ("paper", "second")}
+    for name in ("paper/figures/own.py", "second/figures/both.py"):
+        write_text(tmp_path / name, "import reinduce.report.read\n")
     resolved.studies = {
         "paper": Study(arms={name: arm for name in ("a", "no-heads", "grafted")}, figures={"own": figure}, **study),
         "second": Study(
@@ -154,7 +157,7 @@ def test_data_depend_on_the_versions_of_the_packages_that_they_are_made_from(pla
     assert {path.parent.as_posix() for path in other.outputs} == {"out/data/other"}
 
 
-def test_a_figure_reads_the_arms_that_it_names_or_else_all_of_its_study(plan):
+def test_a_figure_reads_the_arms_that_it_names_or_else_all_of_its_study(plan, tmp_path):
     own, both = plan.figure_rules()
     assert (own.name, both.name) == ("figure_paper_own", "figure_second_both")
     tables = {path.as_posix() for path in own.inputs["tables"]}
@@ -168,7 +171,7 @@ def test_a_figure_reads_the_arms_that_it_names_or_else_all_of_its_study(plan):
     assert options[:6] == ["--results", "out", "--study", "second", "--scale", "tiny"]
     assert options[6:] == ["--reads", "paper/a", "second/long", "--tables", "trajectories"]
     assert name_outputs(both) == ["out/figures/second.both.ipynb", "out/figures/second.both.html"]
-    assert both.report_entry["caption"] == "../studies/second/both.rst"
+    assert both.report_entry["caption"] == (tmp_path / "second/figures/both.rst").as_posix()
 
 
 def test_scores_and_folders_of_all_runs_are_listed(plan):

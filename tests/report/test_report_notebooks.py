@@ -9,7 +9,7 @@ import pytest
 from reinduce.report import notebooks
 
 ROOT = Path(__file__).parents[2]
-FIGURES = sorted((ROOT / "workflow" / "studies").glob("*/*.py"))
+FIGURES = sorted((ROOT / "workflow" / "studies").glob("*/figures/*.py"))
 SCRIPT = """\
 # %% [markdown]
 # # One & two

@@ -1,5 +1,6 @@
 """Plant evidence for a claim: tables of a real run with other values, drawn until the verdict is the wanted one."""
 
+import itertools
 import json
 import re
 import shutil
@@ -24,9 +25,9 @@ TRIALS = 600
 DRAWN = 6
 """Number of seeds with rows of their own; further seeds repeat these rows."""
 MEASURED = ("value", "baseline", "loss")
-SETS = {"induction", "previous_token", "random"}
-EDITS = ("full", "pattern_preserving", "ideal", "norm_matched")
-"""How names of edits begin."""
+SELECTIONS = {"induction", "previous_token", "random"}
+INTERVENTIONS = {"zero", "mean", "resample", "ideal_previous_token", "ideal_induction", "norm_matched"}
+DOWNSTREAM = {"recomputed", "frozen_patterns"}
 
 
 class Planter:
@@ -67,22 +68,26 @@ class Planter:
         )
 
     def _completed(self, rows: pa.Table) -> pa.Table:
-        """The rows, with other rows in place of ablations of sets for which a small run has no heads."""
-        if "chosen" not in rows.column_names:
+        """The rows, with other rows in place of ablations of selections for which a small run has no heads."""
+        if "selection" not in rows.column_names:
             return rows
         words = {*re.findall(r"'(\w+)'", self.claim["evidence"]), *map(str, (*self.own.values(), *self.other.values()))}
-        present = set(zip(rows["chosen"].to_pylist(), rows["edit"].to_pylist(), strict=True))
+        columns = ("selection", "intervention", "downstream")
+        present = set(zip(*(rows[column].to_pylist() for column in columns), strict=True))
         any_row = rows
-        for column in ("chosen", "edit", "heads", "draw", "step"):
+        for column in (*columns, "heads", "replicate", "k", "source_head", "step"):
             cells, first = any_row[column], any_row[column][0]
             any_row = any_row.filter(pc.equal(cells, first) if first.is_valid else pc.is_null(cells))
-        for chosen in sorted(SETS & words):
-            for edit in sorted(word for word in words if word.startswith(EDITS)):
-                if (chosen, edit) not in present:
-                    for column, value in (("chosen", chosen), ("edit", edit)):
-                        place = any_row.column_names.index(column)
-                        any_row = any_row.set_column(place, column, pa.array([value] * len(any_row), pa.string()))
-                    rows = pa.concat_tables([rows, any_row])
+        interventions, downstream = (
+            sorted(known & words) or [default]
+            for known, default in ((INTERVENTIONS, "zero"), (DOWNSTREAM, "recomputed"))
+        )
+        for cell in itertools.product(sorted(SELECTIONS & words), interventions, downstream):
+            if cell not in present:
+                for column, value in zip(columns, cell, strict=True):
+                    place = any_row.column_names.index(column)
+                    any_row = any_row.set_column(place, column, pa.array([value] * len(any_row), pa.string()))
+                rows = pa.concat_tables([rows, any_row])
         return rows
 
     def draw(self, generator: np.random.Generator, alike: bool = True) -> dict[str, pa.Table]:
@@ -104,8 +109,8 @@ class Planter:
     @staticmethod
     def _levels(rows: pa.Table, each: int, generator: np.random.Generator) -> np.ndarray:
         """For each row a magnitude that rows of one metric, and often of one arm, share."""
-        # Some claims need arms or edits that do not differ, others a change from the first to the last step.
-        often = {"metric": 1.0, "arm": 0.7, "edit": 0.7, "chosen": 0.7, "step": 0.3}
+        # Some claims need arms or interventions that do not differ, others a change from the first to the last step.
+        often = {"metric": 1.0, "arm": 0.7, "intervention": 0.7, "downstream": 0.7, "selection": 0.7, "step": 0.3}
         kinds = [name for name in often if name in rows.column_names and generator.random() < often[name]]
         keys = list(zip(*(rows[name][:each].to_pylist() for name in kinds), strict=True))
         size = {
@@ -170,15 +175,15 @@ class Planter:
 
     def _draw_each_seed(self, threshold: Threshold, generator: np.random.Generator) -> dict[str, pa.Table] | None:
         """Each seed's rows from another draw for which its value is beyond the threshold."""
-        chosen: dict[int, dict[str, pa.Table]] = {}
+        found: dict[int, dict[str, pa.Table]] = {}
         for _ in range(40):
             planted = self.draw(generator, alike=False)
             for seed, value in self.run_query(planted, self.own).items():
-                if threshold.is_met_by(value) and seed not in chosen:
-                    chosen[seed] = {table: rows.filter(pc.equal(rows["seed"], seed)) for table, rows in planted.items()}
-        if len(chosen) < DRAWN:
+                if threshold.is_met_by(value) and seed not in found:
+                    found[seed] = {table: rows.filter(pc.equal(rows["seed"], seed)) for table, rows in planted.items()}
+        if len(found) < DRAWN:
             return None
-        return {table: pa.concat_tables(chosen[seed][table] for seed in sorted(chosen)) for table in self.real}
+        return {table: pa.concat_tables(found[seed][table] for seed in sorted(found)) for table in self.real}
 
     def write(self, planted: Mapping[str, pa.Table], results: Path) -> dict:
         """Write planted tables where a run would, and return the claim that reads them."""

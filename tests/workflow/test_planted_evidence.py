@@ -56,8 +56,8 @@ def relabelled(rows: pa.Table, column: str, names: dict) -> pa.Table:
 def changed(rows: pa.Table, values, where=None) -> pa.Table:
     """Rows with column `value` changed by the function `values`; `where`: only in these rows."""
     old = np.array(rows["value"].to_pylist(), dtype=float)
-    chosen = np.ones(len(rows), bool) if where is None else np.array(where)
-    new = [float(v) if np.isfinite(v) else None for v in np.where(chosen, values(old), old)]
+    affected = np.ones(len(rows), bool) if where is None else np.array(where)
+    new = [float(v) if np.isfinite(v) else None for v in np.where(affected, values(old), old)]
     return rows.set_column(rows.column_names.index("value"), "value", pa.array(new, pa.float64()))
 
 
@@ -104,14 +104,14 @@ def layers_swapped(tables):
     return tables | {"scores": relabelled(tables["scores"], "layer", swapped(0, 2))}
 
 
-def edits_swapped(tables):
+def downstreams_swapped(tables):
     return tables | {
-        "ablations": relabelled(tables["ablations"], "edit", swapped("pattern_preserving", "value_preserving"))
+        "ablations": relabelled(tables["ablations"], "downstream", swapped("frozen_patterns", "frozen_values"))
     }
 
 
-def sets_swapped(tables):
-    return tables | {"ablations": relabelled(tables["ablations"], "chosen", swapped("induction", "random"))}
+def selections_swapped(tables):
+    return tables | {"ablations": relabelled(tables["ablations"], "selection", swapped("induction", "random"))}
 
 
 def baselines_taken_for_effects(tables):
@@ -149,8 +149,8 @@ CORRUPTIONS = [
     (metric_negated, "olsson2022.smeared-keys-one-layer-heads"),
     (metrics_swapped, "olsson2022.smeared-keys-one-layer-heads"),
     (layers_swapped, "olsson2022.induction-heads-in-last-layer"),
-    (edits_swapped, "singh2024.previous-token-heads-make-keys"),
-    (sets_swapped, "olsson2022.joint-ablation-removes-icl"),
+    (downstreams_swapped, "singh2024.previous-token-heads-make-keys"),
+    (selections_swapped, "olsson2022.joint-ablation-removes-icl"),
     (baselines_taken_for_effects, "olsson2022.joint-ablation-removes-icl"),
     (one_seed_left_out, "olsson2022.abrupt-icl"),
     (one_seed_counted_twice, "olsson2022.abrupt-icl"),

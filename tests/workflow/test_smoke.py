@@ -57,7 +57,7 @@ class TestWhatIsThere:
     def test_a_studys_own_variant_of_a_task_has_its_own_data(self, whole_run):
         folder = whole_run.root / "results/smoke/data"
         told = json.loads((folder / "singh2024.labels15/task.json").read_text())
-        assert told["task"] == "singh2024.fewshot_classification" and told["spec"]["vocabulary"] == 15
+        assert told["task"] == "singh2024.fewshot_classification" and told["spec"]["vocab_size"] == 15
         tokens = read_set(folder / "singh2024.labels15", "in_distribution").tokens
         assert tokens[:, [1, 3]].unique().numel() > 10
 
