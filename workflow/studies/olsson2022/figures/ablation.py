@@ -1,5 +1,6 @@
 # %%
 import matplotlib.pyplot as plt
+import pandas as pd
 from IPython.display import HTML, Markdown, display
 
 from reinduce.report import plots, read
@@ -32,16 +33,13 @@ windows = read.find_phase_change_windows(read.load_run_table("trajectories", res
 # pattern-preserving one should not. An induction head writes the answer: both should hurt.
 
 # %%
-thresholds = {arm: read.load_metric_settings(results, study, arm) for arm in arms.index}
-first = thresholds[arms.index[0]]
 display(
     Markdown(
         "**What differs here.** The paper shows heads ablated one at a time, with patterns preserved. Single effects "
         "need not add up, so here the induction heads are also removed all at once, and compared with as many random "
-        "other heads, from the same layers where there are enough. Heads are chosen by their scores "
-        f"at the last checkpoint alone: prefix matching of at least {first.induction_threshold:g} makes an induction "
-        f"head, a previous-token score of at least {first.previous_token_threshold:g} a previous-token head "
-        f"(scale: {scale})."
+        "other heads, from the same layers where there are enough. Heads are chosen by their scores at the last "
+        "checkpoint alone: induction heads by prefix matching, previous-token heads by their previous-token score "
+        f"(scale: {scale}, whose `ablate.selections` has the thresholds)."
     )
 )
 HTML(read.summarise_arms(arms).to_html(index=False, border=0))
@@ -58,15 +56,24 @@ ABLATIONS = {"recomputed": "full", "frozen_patterns": "pattern-preserving"}
 heads = read.pivot_by_head(scores)
 
 
-def kind(head):
-    """What a head is at the end of training, by its scores."""
-    thresholds_of = thresholds[head.name[0]]
-    if head.prefix_matching >= thresholds_of.induction_threshold:
-        return "induction head"
-    return "previous-token head" if head.previous_token >= thresholds_of.previous_token_threshold else "other head"
+def selected(selection):
+    """Heads of a selection, as (arm, seed, layer, head)."""
+    joint = ablations[ablations.selection == selection][["arm", "seed", "heads"]].drop_duplicates()
+    return {
+        (row.arm, row.seed, *map(int, name.split(".")))
+        for row in joint.itertuples(index=False)
+        for name in row.heads.split("+")
+    }
 
 
-kinds = heads.reindex(columns=["prefix_matching", "previous_token"]).apply(kind, axis=1)
+induction, previous_token = selected("induction"), selected("previous_token")
+kinds = pd.Series(
+    [
+        "induction head" if head in induction else "previous-token head" if head in previous_token else "other head"
+        for head in heads.index
+    ],
+    index=heads.index,
+)
 
 
 def draw_single(chosen):

@@ -42,7 +42,7 @@ def row(key, arms, arm):
     all_heads = arms.layers[arm] * arms.heads[arm]
     found = (heads.value >= threshold).groupby(heads.seed).sum()
     whole = {metric: read.select_metric(scores, metric) for metric in ("icl_score", "icl_spread")}
-    half = 1.96 * whole["icl_spread"].value / whole["icl_spread"].n ** 0.5
+    half = 1.96 * whole["icl_spread"].value / whole["icl_spread"].n_items ** 0.5
     return {
         "study": key,
         "arm": arm,
