@@ -96,7 +96,7 @@ class TestResults:
         ).to_pylist()
         for metric in ("prefix_matching", "copying", "previous_token", "ov_eigenvalues", "qk_trace"):
             heads = {(row["layer"], row["head"]) for row in rows if row["metric"] == metric}
-            assert len(heads) == spec["layers"] * spec["heads"]
+            assert len(heads) == spec["n_layers"] * spec["n_heads"]
         unscored = {row["layer"] for row in rows if row["metric"] == "qk_trace" and row["value"] is None}
         assert unscored == {0}
 
