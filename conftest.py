@@ -21,6 +21,9 @@ from reinduce.score.checkpoint import CheckpointScorer
 
 torch.set_num_threads(1)
 
+# Figures are notebooks: importing one, to look for examples in docstrings, would run it.
+collect_ignore_glob = ["workflow/studies/*/figures/*"]
+
 
 def pytest_collection_modifyitems(items):
     """First the file that makes the whole workflow run, last those with a copy of it: workers take whole files."""
