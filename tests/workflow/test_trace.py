@@ -49,7 +49,7 @@ class TestTrace:
         ledger = json.loads((smoke.root / "results/smoke/ledger.json").read_text())["claims"]
         assert len(ledger) > 80
         code = (
-            "import sys, time; from reinduce.trace import command as c; from reinduce.cli import parse_arguments\n"
+            "import sys, time; from reinduce.replay import trace_command as c; from reinduce.cli import parse_arguments\n"
             "for name in sys.argv[1:]:\n"
             "    began = time.process_time()\n"
             "    _, job = parse_arguments(['trace', name, '--results', 'results/smoke'])\n"
@@ -136,7 +136,7 @@ def change_configuration(root: Path) -> None:
 
 
 def change_source(root: Path) -> None:
-    path = root / "src/reinduce/score/trajectory.py"
+    path = root / "src/reinduce/metrics/training.py"
     path.write_text(path.read_text() + "\n# changed\n")
 
 
@@ -176,7 +176,7 @@ TAMPERED = {
 def restored(smoke):
     """The smoke run, restored after a test has tampered with it."""
     arm = smoke.root / "results/smoke/olsson2022"
-    paths = [smoke.root / "config.yaml", smoke.root / "src/reinduce/score/trajectory.py"]
+    paths = [smoke.root / "config.yaml", smoke.root / "src/reinduce/metrics/training.py"]
     for seed in ("seed0", "seed1"):
         paths += [p for p in (arm / "attn2" / seed).rglob("*") if p.is_file()]
     before = {path: (path.read_bytes(), path.stat()) for path in paths}
