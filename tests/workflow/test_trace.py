@@ -49,7 +49,8 @@ class TestTrace:
         ledger = json.loads((smoke.root / "results/smoke/ledger.json").read_text())["claims"]
         assert len(ledger) > 80
         code = (
-            "import sys, time\nfrom reinduce.cli import parse_arguments\nfrom reinduce.replay import trace_command as c\n"
+            "import sys, time\nfrom reinduce.cli import parse_arguments\n"
+            "from reinduce.replay import trace_command as c\n"
             "for name in sys.argv[1:]:\n"
             "    began = time.process_time()\n"
             "    _, job = parse_arguments(['trace', name, '--results', 'results/smoke'])\n"
