@@ -3,13 +3,13 @@ SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
-# One thread a process, several processes: far faster than the reverse on small models.
+# Several processes of one thread each are far faster on small models than one process of several threads.
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
-# The rules call `reinduce`; a project nested in another environment must still find its own.
+# The rules call `reinduce`: this environment's own, also where another one is active.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Without the reasons, which list every file of a job: what is left is progress.
+# Progress only: the reasons would list every file of a job.
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy --quiet host reason
 
 .DEFAULT_GOAL := help
@@ -31,7 +31,7 @@ reproduce: env  ## everything at the configured scale, then the ledger (about an
 	@$(BIN)/reinduce check
 	$(SNAKEMAKE)
 	@$(BIN)/reinduce show
-	@$(BIN)/reinduce compare || echo "This run and results/reference do not agree, or cannot be compared; what differs stands above."
+	@$(BIN)/reinduce compare || echo "This run and results/reference differ, or cannot be compared; the differences are listed above."
 
 smoke: env  ## every rule at smoke scale, into results/smoke (minutes)
 	$(SNAKEMAKE) --config scale=smoke
@@ -40,13 +40,13 @@ smoke: env  ## every rule at smoke scale, into results/smoke (minutes)
 test: env  ## the whole test suite, the smoke-scale workflow included
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slurm"
 
-test-slurm: env  ## the same workflow and its accidents on a SLURM cluster of this machine's own (needs SLURM installed)
+test-slurm: env  ## the same workflow, and failures of jobs and nodes, on a SLURM cluster on this machine (needs SLURM)
 	$(BIN)/python -m pytest -n 3 --dist loadfile tests/slurm
 
-# All weights are random: nothing is to be asked of anyone.
+# All weights are random, so nothing is downloaded. Warnings of the peers' own code do not stop the comparison.
 bench: export HF_HUB_OFFLINE := 1
-bench: .venv-bench/complete  ## this project beside its peers: a table, and results/benchmarks.json (minutes)
-	.venv-bench/bin/python -m pytest -q tests/peers
+bench: .venv-bench/complete  ## this project compared with its peers: a table, and results/benchmarks.json (minutes)
+	.venv-bench/bin/python -m pytest -q -W default tests/peers
 	.venv-bench/bin/python -m benchmarks.run
 
 .venv-bench/complete: envs/bench.txt pyproject.toml
@@ -59,12 +59,16 @@ report: env  ## results/report.html: Snakemake's own report, with captions, rule
 	$(SNAKEMAKE)
 	$(SNAKEMAKE) --report results/report.html
 
-lint: env  ## ruff, snakefmt, snakemake --lint
+lint: env  ## ruff, snakefmt, codespell, import-linter (and the imports of studies), mypy, snakemake --lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/snakefmt --check Snakefile workflow/rules
-	$(BIN)/snakemake --lint
+	$(BIN)/codespell
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q --noconftest tests/test_study_imports.py
+	$(BIN)/mypy
+	$(BIN)/python .ci/lint_workflow.py
 
-clean:  ## remove results and Snakemake's notes on them; the environment and results/reference stay
+clean:  ## remove results and Snakemake's records of them; keep the environment and results/reference
 	find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +
 	rm -rf .snakemake

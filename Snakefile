@@ -1,17 +1,13 @@
-"""The front door: reads the configuration, includes the rules, names the targets.
+"""The entry point of the workflow: includes the rules and names the default target.
 
-snakemake --cores all                                        everything
-snakemake --cores 2 results/claims/olsson2022.abrupt-icl.json   one claim and what it needs
-snakemake --profile slurm                                    on a cluster
+snakemake --cores all                                         everything
+snakemake --cores 2 results/claims/<study>.<claim>.json       one claim and what it needs
+snakemake --profile slurm                                     on a cluster
 """
 
 from snakemake.utils import min_version
 
 min_version("9.0")
-
-
-# Linting asks for one; the environment in use is that of envs/lock.txt.
-container: "docker://python:3.11-slim"
 
 
 include: "workflow/rules/common.smk"
@@ -25,15 +21,19 @@ include: "workflow/rules/report.smk"
 
 
 onstart:
-    # Kept as long as this process lives: what it holds says whose the jobs in the queue are.
-    claim = claim_queue()
+    # Before any job is submitted. A job of this workflow on another machine must not cancel the others.
+    if not workflow.remote_exec:
+        try:
+            cancel_orphan_jobs(Path.cwd(), strict=workflow.non_local_exec)
+        except QueueError as error:
+            raise WorkflowError(str(error)) from None
 
 
 rule all:
     default_target: True
     input:
-        # Every score is wanted for itself: one that is missing is made again, and what follows.
-        every_score(),
-        f"{R}/ledger.parquet",
-        f"{R}/index.html",
+        # Every score is a target itself, so that Snakemake makes a missing one again, and what depends on it.
+        plan.list_score_files(),
+        f"{RESULTS}/ledger.parquet",
+        f"{RESULTS}/index.html",
     localrule: True

@@ -1,4 +1,4 @@
-"""Training the five-token model: against a loop as one writes it first, and what clamps cost."""
+"""Training the five-token model: against a plain loop, and the cost of clamps."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,43 +7,46 @@ import torch
 from benchmarks import peers
 from benchmarks.models import five_token_model
 from benchmarks.timing import compared, in_turns
-from reinduce.config.specs import CheckpointSpec, TrainSpec
-from reinduce.model.transformer import sequence_losses
-from reinduce.task import exemplars
-from reinduce.train.loop import AdamW
-from reinduce.train.short import Losses, compiled
+from reinduce.config.job_specs import CheckpointSpec, TrainSpec
+from reinduce.model.transformer import training_losses
+from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, sequences
+from reinduce.train.compiled import LossFunction, compiled_losses
+from reinduce.train.optimizer import AdamW
 
 CLAMPS = {
-    "one head left": [{"what": "silence", "layer": 1, "but": 0}],
-    "previous-token head": [{"what": "attend_previous", "layer": 0, "head": 0}],
-    "first layer": [{"what": "layer_one", "layer": 1}],
-    "match": [{"what": "match", "layer": 1, "head": 0}],
-    "copy": [{"what": "copy", "layer": 1, "head": 0}],
-    "first layer and copy": [{"what": "layer_one", "layer": 1}, {"what": "copy", "layer": 1, "head": 0}],
+    "one head left": [{"type": "zero_head", "layer": 1, "except_head": 0}],
+    "previous-token head": [{"type": "force_previous_token", "layer": 0, "head": 0}],
+    "first layer": [{"type": "singh2024.perfect_layer1", "layer": 1}],
+    "match": [{"type": "singh2024.force_match", "layer": 1, "head": 0}],
+    "copy": [{"type": "singh2024.force_copy", "layer": 1, "head": 0}],
+    "first layer and copy": [
+        {"type": "singh2024.perfect_layer1", "layer": 1},
+        {"type": "singh2024.force_copy", "layer": 1, "head": 0},
+    ],
 }
-"""What clamped trainings give a model; goals say that it may cost 15 % of a free model's step."""
+"""Clamps of clamped trainings; the goal is that they cost at most 15 % of a step of a free model."""
 
 
 def five_tokens(small: bool) -> Iterator[dict]:
-    """Steps of the five-token model as training takes them (compiled), a plain loop's, and those of clamped models."""
-    task = exemplars.Spec(classes=10, features=32) if small else exemplars.Spec()
+    """Time steps of the five-token model: as in training (compiled), in a plain loop, and of clamped models."""
+    task = FewshotSpec(classes=10, features=32) if small else FewshotSpec()
     steps, batch, rate = (4 if small else 200), 32, 3e-4
     vectors = torch.rand(task.classes, task.features, generator=torch.Generator().manual_seed(1))
-    batches = [exemplars.sequences(task, "trained", batch, step) for step in range(steps)]
-    spec = TrainSpec(steps=steps, batch=batch, learning_rate=rate, checkpoints=CheckpointSpec(every={0: steps}))
+    batches = [sequences(task, "in_distribution", batch, step) for step in range(steps)]
+    spec = TrainSpec(steps=steps, batch_size=batch, learning_rate=rate, checkpoints=CheckpointSpec(every={0: steps}))
 
-    def trained(clamps: list[dict], losses_of: Losses) -> Callable[[], list[float]]:
-        """Trains a fresh model further by all batches, and gives their losses."""
-        model = five_token_model(task, clamps).give_features(vectors)
+    def trained(clamps: list[dict], loss_function: LossFunction) -> Callable[[], list[float]]:
+        """Make a function that trains a fresh model on all batches and returns their losses."""
+        model = five_token_model(task, clamps).set_features(vectors)
         optimizer = AdamW(spec, model)
         gradient = torch.empty(optimizer.size)
 
         def run() -> list[float]:
             losses = []
             for tokens in batches:
-                loss = losses_of(model, tokens).mean()
+                loss = loss_function(model, tokens).mean()
                 losses.append(loss.item())
-                optimizer.step(optimizer.gradient_of(loss, gradient), rate)
+                optimizer.step(optimizer.write_gradient(loss, gradient), rate)
             return losses
 
         return run
@@ -61,9 +64,9 @@ def five_tokens(small: bool) -> Iterator[dict]:
             their_optimizer.step()
         return losses
 
-    losses_of = compiled()
-    works = {"ours": trained([], losses_of), "plain": theirs, "not compiled": trained([], sequence_losses)}
-    works |= {name: trained(clamps, losses_of) for name, clamps in CLAMPS.items()}
+    loss_function = compiled_losses()
+    works = {"ours": trained([], loss_function), "plain": theirs, "not compiled": trained([], training_losses)}
+    works |= {name: trained(clamps, loss_function) for name, clamps in CLAMPS.items()}
     seconds, given = in_turns(works, repeats=9)
     difference = max(abs(a - b) for a, b in zip(given["ours"], given["plain"], strict=True))
     rates = {name: f"{steps / taken:.0f} steps/s" for name, taken in seconds.items()}

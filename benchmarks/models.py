@@ -1,22 +1,22 @@
 """Models that several benchmarks train."""
 
-from reinduce.config.specs import ClampSpec, ModelSpec
+from reinduce.config.job_specs import ModelSpec
 from reinduce.model.transformer import Transformer
-from reinduce.task import exemplars
+from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec
 
 
-def five_token_model(task: exemplars.Spec, clamps: list[dict]) -> Transformer:
+def five_token_model(task: FewshotSpec, clamps: list[dict]) -> Transformer:
     """Two layers of eight heads for sequences of exemplars, 64 wide, rotary positions."""
     spec = ModelSpec(
-        layers=2,
+        n_layers=2,
         d_model=64,
-        heads=8,
-        vocabulary=task.vocabulary,
-        context=task.context,
-        features=task.features,
+        n_heads=8,
+        vocab_size=task.vocab_size,
+        n_ctx=task.n_ctx,
+        d_features=task.features,
         unembedding_bias=True,
         initial="plain",
         positions="rotary",
-        clamps=[ClampSpec(**clamp) for clamp in clamps],
+        clamps=list(clamps),
     )
-    return Transformer(spec).initialise(0)
+    return Transformer(spec).init_weights(0)

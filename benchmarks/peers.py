@@ -1,8 +1,8 @@
 """The same work done by the peers, on the same weights.
 
 Peers: TransformerLens (`HookedTransformer`), and Hugging Face GPT-2 with fused attention and
-hooks set by hand. Each does a piece of work in the way its users are told to, without
-needless caches, and gives what ours gives, so that results can be compared.
+hooks set by hand. Each does a piece of work as its documentation recommends, without
+needless caches, and returns the same quantities as ours, so that results can be compared.
 
 Shape suffixes: B batch, T position, H head, E head width, D model width.
 """
@@ -21,7 +21,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from reinduce.model.transformer import Transformer, token_losses
 
-# Said each time one is made; version 4 has another interface.
+# Raised for every instance; version 4 has another interface.
 warnings.filterwarnings("ignore", message="HookedTransformer is deprecated")
 
 
@@ -31,15 +31,15 @@ def transformer_lens(model: Transformer) -> HookedTransformer:
     hidden = round(spec.mlp_ratio * spec.d_model)
     made = HookedTransformer(
         HookedTransformerConfig(
-            n_layers=spec.layers,
+            n_layers=spec.n_layers,
             d_model=spec.d_model,
-            n_ctx=spec.context,
+            n_ctx=spec.n_ctx,
             d_head=spec.d_head,
-            n_heads=spec.heads,
+            n_heads=spec.n_heads,
             d_mlp=hidden or None,
             act_fn="relu" if hidden else None,
             attn_only=not hidden,
-            d_vocab=spec.vocabulary,
+            d_vocab=spec.vocab_size,
             normalization_type="LN",
             positional_embedding_type="standard",
             device="cpu",
@@ -49,8 +49,8 @@ def transformer_lens(model: Transformer) -> HookedTransformer:
     weights |= {"ln_final.w": model.ln_final.weight, "ln_final.b": model.ln_final.bias}
     for layer, block in enumerate(model.blocks):
         name = f"blocks.{layer}"
-        q, k, v = block.attn.W_QKV.view(3, spec.heads, spec.d_head, spec.d_model).transpose(2, 3)
-        out = block.attn.W_O.view(spec.d_model, spec.heads, spec.d_head).permute(1, 2, 0)
+        q, k, v = block.attn.W_QKV.view(3, spec.n_heads, spec.d_head, spec.d_model).transpose(2, 3)
+        out = block.attn.W_O.view(spec.d_model, spec.n_heads, spec.d_head).permute(1, 2, 0)
         weights |= {f"{name}.ln1.w": block.ln1.weight, f"{name}.ln1.b": block.ln1.bias}
         weights |= {f"{name}.attn.W_{kind}": part for kind, part in zip("QKVO", (q, k, v, out), strict=True)}
         if hidden:
@@ -72,11 +72,11 @@ def gpt2(model: Transformer, attention: str = "sdpa") -> GPT2LMHeadModel:
     spec = model.spec
     made = GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=spec.vocabulary,
-            n_positions=spec.context,
+            vocab_size=spec.vocab_size,
+            n_positions=spec.n_ctx,
             n_embd=spec.d_model,
-            n_layer=spec.layers,
-            n_head=spec.heads,
+            n_layer=spec.n_layers,
+            n_head=spec.n_heads,
             n_inner=round(spec.mlp_ratio * spec.d_model),
             activation_function="relu",
             resid_pdrop=0.0,
@@ -111,8 +111,8 @@ def lens_losses(lens: HookedTransformer, tokens_BT: Tensor, hooks: list, rows: i
     )
 
 
-def zeroing(head: int):
-    """A hook that puts zero in place of a head's weighted values."""
+def zero_hook(head: int):
+    """Make a hook that overwrites a head's weighted values with zero."""
 
     def hook(z_BTHE, hook):
         z_BTHE[:, :, head] = 0
@@ -121,8 +121,8 @@ def zeroing(head: int):
     return hook
 
 
-def putting(value: Tensor, head: int | None = None, axis: int = 2):
-    """A hook that puts a value in place of an activation, or of one head's part of it."""
+def overwrite_hook(value: Tensor, head: int | None = None, axis: int = 2):
+    """Make a hook that overwrites an activation, or one head's part of it, with a value."""
 
     def hook(x, hook):
         if head is None:
@@ -135,12 +135,12 @@ def putting(value: Tensor, head: int | None = None, axis: int = 2):
 
 def lens_ablation(lens: HookedTransformer, tokens_BT: Tensor, heads: list, rows: int | None = None) -> Tensor:
     """Losses with the listed (layer, head) ablated to zero."""
-    hooks = [(f"blocks.{layer}.attn.hook_z", zeroing(head)) for layer, head in heads]
+    hooks = [(f"blocks.{layer}.attn.hook_z", zero_hook(head)) for layer, head in heads]
     return lens_losses(lens, tokens_BT, hooks, rows)
 
 
 def lens_patterns(lens: HookedTransformer, tokens_BT: Tensor) -> dict[str, Tensor]:
-    """Every layer's intact attention pattern by hook name."""
+    """Every layer's clean attention pattern by hook name."""
     _, cache = lens.run_with_cache(tokens_BT, names_filter=lambda name: name.endswith("hook_pattern"), return_type=None)
     return {name: cache[name] for name in cache}
 
@@ -149,9 +149,9 @@ def lens_pattern_preserving(
     lens: HookedTransformer, tokens_BT: Tensor, head: tuple[int, int], patterns: dict
 ) -> Tensor:
     """Losses with one head ablated to zero and the patterns of all later layers kept."""
-    hooks = [(f"blocks.{head[0]}.attn.hook_z", zeroing(head[1]))]
+    hooks = [(f"blocks.{head[0]}.attn.hook_z", zero_hook(head[1]))]
     later = range(head[0] + 1, lens.cfg.n_layers)
-    hooks += [(name, putting(patterns[name])) for name in (f"blocks.{i}.attn.hook_pattern" for i in later)]
+    hooks += [(name, overwrite_hook(patterns[name])) for name in (f"blocks.{i}.attn.hook_pattern" for i in later)]
     return lens_losses(lens, tokens_BT, hooks)
 
 
@@ -211,8 +211,8 @@ def lens_direct_logits(lens: HookedTransformer, tokens_BT: Tensor, period: int, 
     return torch.stack(made).mean(dim=0).view(lens.cfg.n_layers, lens.cfg.n_heads)
 
 
-def lens_intact(lens: HookedTransformer, tokens_BT: Tensor) -> dict[str, Tensor]:
-    """Every layer's intact attention and MLP output by hook name."""
+def lens_clean(lens: HookedTransformer, tokens_BT: Tensor) -> dict[str, Tensor]:
+    """Every layer's clean attention and MLP output by hook name."""
     ends = ("hook_attn_out", "hook_mlp_out")
     _, cache = lens.run_with_cache(tokens_BT, names_filter=lambda name: name.endswith(ends), return_type=None)
     return {name: cache[name] for name in cache}
@@ -224,33 +224,33 @@ def lens_paths(
     source: tuple[int, int],
     receivers: list[tuple[int, int]],
     put_BTE: Tensor,
-    intact: dict[str, Tensor],
+    clean: dict[str, Tensor],
     kind: str = "q",
 ) -> list[Tensor]:
     """Losses with each path from one head to a later head's queries, keys or values cut.
 
-    One pass holds everything but the source still and records what all receivers would
-    read; then one pass a receiver puts it there.
+    One pass freezes everything but the source's output and records the inputs of all receivers;
+    then one pass for each receiver overwrites its input.
     """
     recorded = {}
 
     def record(x, hook):
         recorded[hook.name] = x.clone()
 
-    hooks = [(f"blocks.{source[0]}.attn.hook_z", putting(put_BTE, source[1]))]
-    # Below the source nothing changes; its own layer's attention must say what has changed.
+    hooks = [(f"blocks.{source[0]}.attn.hook_z", overwrite_hook(put_BTE, source[1]))]
+    # The attention output of the source's own layer must stay free: it carries the change.
     own = f"blocks.{source[0]}.hook_attn_out"
-    hooks += [(name, putting(value)) for name, value in intact.items() if name != own]
+    hooks += [(name, overwrite_hook(value)) for name, value in clean.items() if name != own]
     hooks += [(f"blocks.{layer}.attn.hook_{kind}", record) for layer in range(source[0] + 1, lens.cfg.n_layers)]
     lens.run_with_hooks(tokens_BT, fwd_hooks=hooks, return_type=None)
     return [
-        lens_losses(lens, tokens_BT, [(name, putting(recorded[name][:, :, head], head))])
+        lens_losses(lens, tokens_BT, [(name, overwrite_hook(recorded[name][:, :, head], head))])
         for name, head in ((f"blocks.{layer}.attn.hook_{kind}", head) for layer, head in receivers)
     ]
 
 
 class PlainGPT(torch.nn.Module):
-    """A decoder as one writes it first: one module a matrix, fused attention, the library's cross-entropy."""
+    """A plain decoder: one module for each matrix, fused attention, the library's cross-entropy."""
 
     def __init__(self, layers: int, width: int, heads: int, vocabulary: int, context: int):
         super().__init__()
@@ -291,7 +291,7 @@ class PlainGPT(torch.nn.Module):
 def plain_gpt(model: Transformer) -> PlainGPT:
     """A PlainGPT with the weights of a model with learned positions and MLPs of four times the width."""
     spec = model.spec
-    made = PlainGPT(spec.layers, spec.d_model, spec.heads, spec.vocabulary, spec.context)
+    made = PlainGPT(spec.n_layers, spec.d_model, spec.n_heads, spec.vocab_size, spec.n_ctx)
     pairs = [(made.tokens.weight, model.W_E), (made.places.weight, model.W_pos), (made.head.weight, model.W_U)]
     pairs += [(made.last.weight, model.ln_final.weight), (made.last.bias, model.ln_final.bias)]
     for theirs, ours in zip(made.blocks, model.blocks, strict=True):
@@ -306,7 +306,7 @@ def plain_gpt(model: Transformer) -> PlainGPT:
 
 
 class PlainFive(torch.nn.Module):
-    """The five-token model as one writes it first: fused attention, a module for every matrix."""
+    """The five-token model in plain form: fused attention, one module for each matrix."""
 
     def __init__(self, vectors_NF: Tensor, labels: int, layers: int, width: int, heads: int):
         super().__init__()
@@ -321,8 +321,8 @@ class PlainFive(torch.nn.Module):
         angle = (torch.arange(5)[:, None] * rate).repeat_interleave(2, dim=1)
         self.cos, self.sin = angle.cos(), angle.sin()
 
-    def turned(self, x_BHTE: Tensor) -> Tensor:
-        """Rotary positions: neighbouring channels are turned in pairs."""
+    def rotate(self, x_BHTE: Tensor) -> Tensor:
+        """Rotary positions: neighbouring channels are rotated in pairs."""
         swapped = torch.stack((-x_BHTE[..., 1::2], x_BHTE[..., 0::2]), dim=-1).flatten(-2)
         return x_BHTE * self.cos + swapped * self.sin
 
@@ -334,7 +334,7 @@ class PlainFive(torch.nn.Module):
         B, T, D = x.shape
         for norm, qkv, out in zip(self.norms, self.qkv, self.out, strict=True):
             q, k, v = (part.view(B, T, self.heads, -1).transpose(1, 2) for part in qkv(norm(x)).split(D, dim=2))
-            z = F.scaled_dot_product_attention(self.turned(q), self.turned(k), v, is_causal=True)
+            z = F.scaled_dot_product_attention(self.rotate(q), self.rotate(k), v, is_causal=True)
             x = x + out(z.transpose(1, 2).reshape(B, T, D))
         return F.cross_entropy(self.head(self.last(x[:, -1])), tokens_B6[:, 5])
 
@@ -342,7 +342,7 @@ class PlainFive(torch.nn.Module):
 def plain_five(model: Transformer, vectors_NF: Tensor) -> PlainFive:
     """A PlainFive with the weights of a model without MLPs, and the vectors of its exemplars."""
     spec = model.spec
-    made = PlainFive(vectors_NF, spec.vocabulary, spec.layers, spec.d_model, spec.heads)
+    made = PlainFive(vectors_NF, spec.vocab_size, spec.n_layers, spec.d_model, spec.n_heads)
     pairs = [(made.exemplars.weight, model.W_F), (made.exemplars.bias, model.b_F), (made.labels.weight, model.W_E)]
     pairs += [(made.last.weight, model.ln_final.weight), (made.last.bias, model.ln_final.bias)]
     pairs += [(made.head.weight, model.W_U), (made.head.bias, model.b_U)]

@@ -28,14 +28,14 @@ from benchmarks import peers
 from benchmarks.five_tokens import five_tokens
 from benchmarks.timing import TOLERANCE, best_batch, compared, in_turns
 from reinduce.ablate.sweep import pairs_of_heads, single_heads
-from reinduce.attribute.direct import direct_logits
-from reinduce.attribute.paths import path_losses
+from reinduce.attribute.direct import direct_logit_attribution
+from reinduce.attribute.paths import path_patching
 from reinduce.cli import keep_freed_memory
-from reinduce.config.specs import CheckpointSpec, ModelSpec, TrainSpec
-from reinduce.model.stand_ins import stand_ins
+from reinduce.config.job_specs import CheckpointSpec, ModelSpec, TrainSpec
+from reinduce.model.ablation_values import collect_ablation_values
 from reinduce.model.transformer import Transformer, token_losses
 from reinduce.score.heads import attention_at
-from reinduce.train.loop import AdamW
+from reinduce.train.optimizer import AdamW
 
 MANY = 32
 """Sequences a call with which the goal of the sweep over heads was set."""
@@ -92,7 +92,7 @@ def line(row: dict) -> str:
 
 
 def cpu_name() -> str:
-    """What the processor calls itself."""
+    """Name of the processor's model."""
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text().splitlines() if facts.is_file() else []
     return next((text.split(":")[1].strip() for text in lines if text.startswith("model name")), platform.processor())
@@ -102,32 +102,32 @@ def a_model(small: bool, layers: int, mlp: bool = True) -> Transformer:
     """A random model of 8 heads a layer, 256 wide, for 256 tokens (or a tiny one)."""
     width, heads, vocabulary, context = (32, 4, 64, 32) if small else (256, 8, 512, 256)
     spec = ModelSpec(
-        layers=layers,
+        n_layers=layers,
         d_model=width,
-        heads=heads,
-        vocabulary=vocabulary,
-        context=context,
+        n_heads=heads,
+        vocab_size=vocabulary,
+        n_ctx=context,
         mlp_ratio=4.0 if mlp else 0.0,
         positions="learned",
     )
-    return Transformer(spec).initialise(0).eval().requires_grad_(False)
+    return Transformer(spec).init_weights(0).eval().requires_grad_(False)
 
 
 def some_tokens(model: Transformer, rows: int) -> Tensor:
     """Random sequences [rows T]."""
-    shape = rows, model.spec.context
-    return torch.randint(1, model.spec.vocabulary, shape, generator=torch.Generator().manual_seed(1))
+    shape = rows, model.spec.n_ctx
+    return torch.randint(1, model.spec.vocab_size, shape, generator=torch.Generator().manual_seed(1))
 
 
 def repeated_tokens(model: Transformer, rows: int) -> tuple[Tensor, int]:
     """A first token, then others repeated as often as the context holds; and how many these are."""
-    period = (model.spec.context - 1) // 4
+    period = (model.spec.n_ctx - 1) // 4
     once = some_tokens(model, rows)[:, : period + 1]
     return torch.cat((once, once[:, 1:].repeat(1, 3)), dim=1), period
 
 
 def collected(found: Iterable, tokens_BT: Tensor) -> dict[object, Tensor]:
-    """A sweep's losses [B T-1] by what was edited in each copy."""
+    """A sweep's losses [B T-1] by what was ablated in each copy."""
     made = {}
     for rows, edited, losses in found:
         for key, part in zip(edited, losses, strict=True):
@@ -141,36 +141,36 @@ def worst(ours: dict[object, Tensor], theirs: dict[object, Tensor]) -> float:
 
 
 def all_heads(model: Transformer) -> list[tuple[int, int]]:
-    return [(layer, head) for layer in range(model.spec.layers) for head in range(model.spec.heads)]
+    return [(layer, head) for layer in range(model.spec.n_layers) for head in range(model.spec.n_heads)]
 
 
 def one_a_layer(model: Transformer) -> list[tuple[int, int]]:
     """Heads that stand for all: a peer's passes cost the same whatever the head."""
-    return [(layer, layer % model.spec.heads) for layer in range(model.spec.layers)]
+    return [(layer, layer % model.spec.n_heads) for layer in range(model.spec.n_layers)]
 
 
 def kind_of(model: Transformer) -> str:
     return "" if model.spec.mlp_ratio else ", attention only"
 
 
-def check_unedited(model: Transformer, tokens_BT: Tensor, theirs: dict[str, Tensor]) -> None:
-    """Raise SystemExit unless the peers' losses without edits are ours."""
+def check_clean_losses(model: Transformer, tokens_BT: Tensor, theirs: dict[str, Tensor]) -> None:
+    """Raise SystemExit unless the peers' losses without interventions equal ours."""
     ours = token_losses(model(tokens_BT)[0], tokens_BT)
     for name, losses in theirs.items():
         off = (ours - losses).abs().max().item()
         if off >= TOLERANCE:
-            raise SystemExit(f"{name} is not the same model: unedited losses differ by {off:.1e}")
+            raise SystemExit(f"{name} is not the same model: clean losses differ by {off:.1e}")
 
 
 @torch.no_grad()
 def single_ablation(small: bool) -> Iterator[dict]:
     """Every head set to zero, one at a time; and how much of the processor's matmul rate that takes."""
-    model = a_model(small, layers=6)
+    model = a_model(small, n_layers=6)
     tokens, part = some_tokens(model, 8), one_a_layer(model)
     lens, gpt2, width = peers.transformer_lens(model), peers.gpt2(model), model.spec.d_head
     plain = {"TransformerLens": peers.lens_losses(lens, tokens, [])}
-    check_unedited(model, tokens, plain | {"GPT-2": token_losses(gpt2(input_ids=tokens).logits, tokens)})
-    puts = stand_ins(model, tokens)
+    check_clean_losses(model, tokens, plain | {"GPT-2": token_losses(gpt2(input_ids=tokens).logits, tokens)})
+    values = collect_ablation_values(model, tokens)
 
     many = tokens.repeat(MANY // len(tokens), 1)
 
@@ -186,7 +186,7 @@ def single_ablation(small: bool) -> Iterator[dict]:
     square = torch.randn(side, side)
     seconds, given = in_turns(
         {
-            "ours": lambda: list(single_heads(model, tokens, puts, ["zero"], ["full"])),
+            "ours": lambda: list(single_heads(model, tokens, values, ["zero"], ["recomputed"])),
             "lens, many": lambda: {(part[0],): peers.lens_ablation(lens, many, part[:1])[: len(tokens)]},
             "lens, best": lambda: by_lens(best_lens),
             "gpt2": lambda: by_gpt2(best_gpt2),
@@ -222,22 +222,22 @@ def sweep_operations(model: Transformer, batch: int, context: int) -> float:
     spec = model.spec
     attention = 2 * 4 * spec.d_model**2 + 2 * 2 * spec.d_model * (context + 1) / 2
     mlp = 2 * 2 * spec.mlp_ratio * spec.d_model**2
-    logits = 2 * spec.d_model * spec.vocabulary
+    logits = 2 * spec.d_model * spec.vocab_size
     replaced = 2 * spec.d_head * spec.d_model
-    copies = sum(replaced + mlp + above * (attention + mlp) + logits for above in range(spec.layers))
-    return batch * context * (spec.layers * (attention + mlp) + spec.heads * copies)
+    copies = sum(replaced + mlp + above * (attention + mlp) + logits for above in range(spec.n_layers))
+    return batch * context * (spec.n_layers * (attention + mlp) + spec.n_heads * copies)
 
 
 @torch.no_grad()
 def patterns_kept(small: bool) -> Iterator[dict]:
-    """Every head set to zero, one at a time, all attention patterns held at their intact values."""
-    model = a_model(small, layers=6)
+    """Every head set to zero, one at a time, all attention patterns frozen at their clean values."""
+    model = a_model(small, n_layers=6)
     tokens, part = some_tokens(model, 8), one_a_layer(model)
-    lens, puts = peers.transformer_lens(model), stand_ins(model, tokens)
+    lens, values = peers.transformer_lens(model), collect_ablation_values(model, tokens)
     patterns = peers.lens_patterns(lens, tokens)
     seconds, given = in_turns(
         {
-            "ours": lambda: list(single_heads(model, tokens, puts, ["zero"], ["pattern_preserving"])),
+            "ours": lambda: list(single_heads(model, tokens, values, ["zero"], ["frozen_patterns"])),
             "patterns": lambda: peers.lens_patterns(lens, tokens),
             "lens": lambda: {(head,): peers.lens_pattern_preserving(lens, tokens, head, patterns) for head in part},
         }
@@ -254,12 +254,12 @@ def pairs(small: bool, mlp: bool) -> Iterator[dict]:
     """Every two heads set to zero together, in two layers."""
     model = a_model(small, 2, mlp)
     tokens, heads = some_tokens(model, 4), all_heads(model)
-    lens, puts = peers.transformer_lens(model), stand_ins(model, tokens)
+    lens, values = peers.transformer_lens(model), collect_ablation_values(model, tokens)
     every = [(a, b) for i, a in enumerate(heads) for b in heads[i + 1 :]]
     part = every[::10]
     seconds, given = in_turns(
         {
-            "ours": lambda: list(pairs_of_heads(model, tokens, puts, ["zero"], ["full"])),
+            "ours": lambda: list(pairs_of_heads(model, tokens, values, ["zero"], ["recomputed"])),
             "lens": lambda: {pair: peers.lens_ablation(lens, tokens, list(pair)) for pair in part},
         }
     )
@@ -321,7 +321,7 @@ def attribution(small: bool, mlp: bool) -> Iterator[dict]:
     best = best_batch(by_lens, repeats=1)
     seconds, given = in_turns(
         {
-            "ours": lambda: torch.stack([v.mean(dim=(0, 1)) for v in direct_logits(model, tokens, period)]),
+            "ours": lambda: torch.stack([v.mean(dim=(0, 1)) for v in direct_logit_attribution(model, tokens, period)]),
             "lens": lambda: by_lens(len(tokens)),
             "lens, best": lambda: by_lens(best),
         }
@@ -340,24 +340,24 @@ def attribution(small: bool, mlp: bool) -> Iterator[dict]:
 def paths(small: bool, mlp: bool) -> Iterator[dict]:
     """Path patching: every head of the first layer to the queries of every later head."""
     model = a_model(small, 4, mlp)
-    tokens, heads = some_tokens(model, 4), model.spec.heads
-    lens, puts = peers.transformer_lens(model), stand_ins(model, tokens)
-    mean_BTE = puts.of("mean", 0, slice(None))[:, :, 1].expand(len(tokens), -1, -1)
+    tokens, heads = some_tokens(model, 4), model.spec.n_heads
+    lens, values = peers.transformer_lens(model), collect_ablation_values(model, tokens)
+    mean_BTE = values.select("mean", 0, slice(None))[:, :, 1].expand(len(tokens), -1, -1)
     receivers = [head for head in all_heads(model) if head[0] > 0]
     part, source = receivers[::6], (0, 1)
-    intact = peers.lens_intact(lens, tokens)
+    clean = peers.lens_clean(lens, tokens)
     seconds, given = in_turns(
         {
-            "ours": lambda: list(path_losses(model, tokens, puts, "mean", ["q"], [0])),
-            "intact": lambda: peers.lens_intact(lens, tokens),
-            "recorded": lambda: peers.lens_paths(lens, tokens, source, [], mean_BTE, intact),
-            "lens": lambda: peers.lens_paths(lens, tokens, source, part, mean_BTE, intact),
+            "ours": lambda: list(path_patching(model, tokens, values, "mean", ["q"], [0])),
+            "clean": lambda: peers.lens_clean(lens, tokens),
+            "recorded": lambda: peers.lens_paths(lens, tokens, source, [], mean_BTE, clean),
+            "lens": lambda: peers.lens_paths(lens, tokens, source, part, mean_BTE, clean),
         }
     )
     ours = collected(given["ours"], tokens)
     theirs = {(source, receiver, "q"): losses for receiver, losses in zip(part, given["lens"], strict=True)}
     per_receiver = (seconds["lens"] - seconds["recorded"]) / len(part)
-    peer = seconds["intact"] + heads * (seconds["recorded"] + len(receivers) * per_receiver)
+    peer = seconds["clean"] + heads * (seconds["recorded"] + len(receivers) * per_receiver)
     note = f"peer on {len(part)} of {len(ours)} paths (scaled)"
     yield compared(
         f"path patching{kind_of(model)}: TransformerLens", seconds["ours"], peer, 12, worst(ours, theirs), note
@@ -366,10 +366,12 @@ def paths(small: bool, mlp: bool) -> Iterator[dict]:
 
 def training(small: bool) -> Iterator[dict]:
     """A training step against a plain loop, from the same weights, on the same tokens."""
-    model = a_model(small, layers=2).requires_grad_(True).train()
+    model = a_model(small, n_layers=2).requires_grad_(True).train()
     tokens, plain = some_tokens(model, 16), peers.plain_gpt(model)
     targets = F.pad(tokens[:, 1:], (0, 1), value=-1)
-    spec = TrainSpec(steps=1, batch=16, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 1}), clip=1.0)
+    spec = TrainSpec(
+        steps=1, batch_size=16, learning_rate=1e-3, checkpoints=CheckpointSpec(every={0: 1}), grad_clip_norm=1.0
+    )
     our_optimizer = AdamW(spec, model)
     gradient = torch.empty(our_optimizer.size)
     their_optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-3, weight_decay=0.0)
@@ -377,7 +379,7 @@ def training(small: bool) -> Iterator[dict]:
 
     def ours() -> None:
         loss = token_losses(model(tokens)[0], tokens).mean()
-        our_optimizer.step(our_optimizer.gradient_of(loss, gradient), spec.learning_rate)
+        our_optimizer.step(our_optimizer.write_gradient(loss, gradient), spec.learning_rate)
         losses["ours"].append(loss.item())
 
     def theirs() -> None:

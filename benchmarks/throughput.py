@@ -1,4 +1,4 @@
-"""Training of a large model and of the five-token one, on whatever device there is.
+"""Training of a large model and of the five-token one, on a GPU if there is one.
 
 `python -m benchmarks.throughput`: tokens a second and the share of the device's matrix-product
 rate for twelve layers of width 768, steps a second for the five-token model; in float32 and
@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.models import five_token_model
-from reinduce.config.specs import CheckpointSpec, ModelSpec, TrainSpec
-from reinduce.model.transformer import Transformer, sequence_losses
-from reinduce.task import exemplars
-from reinduce.train.loop import AdamW, Sums, learning_rate
-from reinduce.train.processes import ALONE
-from reinduce.train.short import compiled
+from reinduce.config.job_specs import CheckpointSpec, ModelSpec, TrainSpec
+from reinduce.model.transformer import Transformer, training_losses
+from reinduce.studies.singh2024.tasks.fewshot_classification import FewshotSpec, sequences
+from reinduce.train.accumulator import GradientAccumulator
+from reinduce.train.compiled import compiled_losses
+from reinduce.train.optimizer import AdamW, learning_rate
+from reinduce.train.processes import SINGLE_PROCESS
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
@@ -48,12 +49,12 @@ def large(device: str, batch: int, small: bool) -> Iterator[dict]:
     """Twelve layers, 768 wide, with MLPs; contexts of 1,024 tokens."""
     layers, width, context, vocabulary = (2, 64, 32, 100) if small else (12, 768, 1024, 50257)
     model = ModelSpec(
-        layers=layers, d_model=width, heads=max(4, width // 64), vocabulary=vocabulary, context=context, mlp_ratio=4.0
+        n_layers=layers, d_model=width, n_heads=max(4, width // 64), vocab_size=vocabulary, n_ctx=context, mlp_ratio=4.0
     )
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(1, vocabulary, (batch, context), generator=generator).to(device)
     for precision, fast in itertools.product(PRECISIONS, (False, True)):
-        made = Transformer(model).initialise(0)
+        made = Transformer(model).init_weights(0)
         weights = sum(p.numel() for p in made.parameters()) - made.W_E.numel()
         seconds = seconds_a_step(made.to(device), tokens, precision, fast, steps=3 if small else 20)
         operations = batch * context * (6 * weights + 12 * layers * context * width / 2)
@@ -66,32 +67,33 @@ def large(device: str, batch: int, small: bool) -> Iterator[dict]:
 
 def five_tokens(device: str, small: bool) -> Iterator[dict]:
     """The five-token model, steps a second."""
-    task = exemplars.Spec(classes=10, features=32) if small else exemplars.Spec()
+    task = FewshotSpec(classes=10, features=32) if small else FewshotSpec()
     vectors = torch.rand(task.classes, task.features, generator=torch.Generator().manual_seed(1)).to(device)
-    tokens = exemplars.sequences(task, "trained", 32, 0).to(device)
+    tokens = sequences(task, "in_distribution", 32, 0).to(device)
     for fast in (False, True):
-        model = five_token_model(task, []).to(device).give_features(vectors)
+        model = five_token_model(task, []).to(device).set_features(vectors)
         seconds = seconds_a_step(model, tokens, "float32", fast, steps=10 if small else 500)
         yield {"what": f"five tokens, float32{', compiled' * fast}", "steps_per_second": 1 / seconds}
 
 
 def seconds_a_step(model: Transformer, tokens: Tensor, precision: str, fast: bool, steps: int) -> float:
-    """Of training as `reinduce train` does it, without reading data; warmed up."""
+    """Seconds of a training step as `reinduce train` takes it, without reading data, after a warm-up."""
     spec = TrainSpec(
         steps=steps,
-        batch=len(tokens),
+        batch_size=len(tokens),
         learning_rate=1e-4,
         precision=precision,
         checkpoints=CheckpointSpec(every={0: 1}),
     )
     optim = AdamW(spec, model)
-    sums = Sums(spec, model, optim, compiled() if fast else sequence_losses, ALONE)
+    loss_function = compiled_losses() if fast else training_losses
+    accumulator = GradientAccumulator(spec, model, optim, loss_function, SINGLE_PROCESS)
 
     def run(count: int) -> float:
         finish(tokens.device)
         began = time.perf_counter()
         for step in range(count):
-            gradient, _, _ = sums.of(tokens, False)
+            gradient, _, _ = accumulator.accumulate(tokens, False)
             optim.step(gradient, learning_rate(spec, step))
         finish(tokens.device)
         return (time.perf_counter() - began) / count
@@ -115,7 +117,7 @@ def matmul_rate(device: str, precision: str, small: bool) -> float:
 
 
 def finish(device: torch.device) -> None:
-    """Wait for what was asked of a GPU."""
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

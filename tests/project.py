@@ -1,4 +1,4 @@
-"""A copy of the project in which a test may do as it likes."""
+"""A copy of the project that a test may edit and run."""
 
 import os
 import re
@@ -13,48 +13,53 @@ PARTS = ("Snakefile", "config.yaml", "pyproject.toml", "envs", "slurm", "src", "
 
 
 class Project:
-    """A copy of the project, whose sources may be edited and whose jobs run the copy's code."""
+    """A copy of the project whose jobs run the copy's own code."""
 
     def __init__(self, root: Path, environment: dict[str, str] | None = None):
-        """`root`: where it is or is to be; `environment`: what its runs get, that of the tests if left out."""
-        self.root, self.given = root, os.environ if environment is None else environment
+        """Copy the project to a folder, unless the folder has a copy.
+
+        Args:
+            root: the folder of the copy.
+            environment: the environment variables of its runs; None: those of the tests.
+        """
+        self.root, self.base_environment = root, os.environ if environment is None else environment
         for part in PARTS if not (root / "src").exists() else ():
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
             copy(ROOT / part, root / part)
 
-    def snakemake(self, *arguments: str) -> str:
-        """What snakemake says; fails the test with it if snakemake fails."""
-        done = self.tried(*arguments)
-        assert done.returncode == 0, done.stdout[-20_000:]
-        return done.stdout
-
     @property
     def environment(self) -> dict[str, str]:
-        """What a run gets: this Python's commands first, the copy's code, one thread a process."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{self.given['PATH']}"
-        return {**self.given, "PYTHONPATH": str(self.root / "src"), "OMP_NUM_THREADS": "1", "PATH": path}
+        """The environment of a run: this Python's commands first, the copy's code, one thread a process."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{self.base_environment['PATH']}"
+        return {**self.base_environment, "PYTHONPATH": str(self.root / "src"), "OMP_NUM_THREADS": "1", "PATH": path}
 
-    def started(self, *arguments: str, says_to: int | IO = subprocess.PIPE) -> subprocess.Popen:
-        """A run of snakemake that goes on by itself."""
+    def start_snakemake(self, *arguments: str, output: int | IO = subprocess.PIPE) -> subprocess.Popen:
+        """Start Snakemake and return while it runs; `output` receives what it prints."""
         return subprocess.Popen(
             [sys.executable, "-m", "snakemake", *arguments],
             cwd=self.root,
             env=self.environment,
             text=True,
-            stdout=says_to,
+            stdout=output,
             stderr=subprocess.STDOUT,
         )
 
-    def tried(self, *arguments: str) -> subprocess.CompletedProcess:
-        """A run of snakemake, whatever comes of it."""
-        run = self.started(*arguments)
-        said, _ = run.communicate()
-        return subprocess.CompletedProcess(run.args, run.returncode, said)
+    def try_snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
+        """Run Snakemake and return its exit status and output."""
+        run = self.start_snakemake(*arguments)
+        output, _ = run.communicate()
+        return subprocess.CompletedProcess(run.args, run.returncode, output)
 
-    def planned(self, *arguments: str) -> dict[str, int]:
-        """Rule → jobs that a run would start; empty if there is nothing to do."""
-        said = self.snakemake("-n", *arguments)
-        if "Nothing to be done" in said:
+    def run_snakemake(self, *arguments: str) -> str:
+        """Run Snakemake and return its output; fail the test if Snakemake fails."""
+        done = self.try_snakemake(*arguments)
+        assert done.returncode == 0, done.stdout[-20_000:]
+        return done.stdout
+
+    def count_planned_jobs(self, *arguments: str) -> dict[str, int]:
+        """Count the jobs that a run would start, by rule; empty if there is nothing to do."""
+        output = self.run_snakemake("-n", *arguments)
+        if "Nothing to be done" in output:
             return {}
-        stats = said.split("Job stats:")[1].split("total")[0]
+        stats = output.split("Job stats:")[1].split("total")[0]
         return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", stats, re.M) if rule != "all"}

@@ -1,4 +1,4 @@
-"""The command line: what a user can mend is one line, and logs hold what was said."""
+"""The command line: an error of the user is one line, and logs hold all messages."""
 
 import subprocess
 import sys
@@ -27,8 +27,8 @@ def test_bad_input_is_one_line_on_the_screen_and_in_the_log(tmp_path, capsys):
 
 def test_a_warning_reaches_the_log(tmp_path):
     program = (
-        "import warnings; from reinduce import cli, front_door\n"
-        "front_door.run_check = lambda args: warnings.warn('a library complains')\n"
+        "import warnings; from reinduce import cli; from reinduce.cluster import resolve\n"
+        "resolve.run_check = lambda args: warnings.warn('a library complains')\n"
         f"cli.main(['check', '--log', {str(tmp_path / 'log')!r}])\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
@@ -39,7 +39,7 @@ def test_jobs_import_no_pandas_and_may_ask_for_it():
     """pyarrow would import it in every job; torch's compiler asks where it is."""
     program = (
         "import importlib.util, sys; from reinduce import cli\n"
-        "sys.meta_path.insert(0, cli.WithoutPandas)\n"
+        "sys.meta_path.insert(0, cli.BlockPandasImport)\n"
         "assert importlib.util.find_spec('pandas').origin is None\n"
         "import pyarrow; pyarrow.array([1])\n"
         "assert 'pandas' not in sys.modules\n"

@@ -1,4 +1,4 @@
-"""The command line: one command per stage, each run by one rule and by whoever copies it from a log."""
+"""The command line: one command for each stage. Rules run these commands, and logs repeat them for use by hand."""
 
 import argparse
 import contextlib
@@ -13,87 +13,86 @@ import time
 import traceback
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
+from reinduce import studies
+from reinduce.commands import COMMANDS, JOB_SEPARATOR, stage_module
 from reinduce.trace import chain
 
-# command -> (module that holds it, what it does). Modules are imported only when asked
-# for: a machine with torch and pyarrow alone can train, and judging needs no torch.
-COMMANDS = {
-    "check": ("reinduce.front_door", "check the whole configuration and say what it asks for"),
-    "schemas": ("reinduce.config.command", "write the schemas of the configuration files"),
-    "data": ("reinduce.data.command", "make a task's data and frozen evaluation sets"),
-    "train": ("reinduce.train.command", "train seeds of an arm"),
-    "score": ("reinduce.score.command", "measure every checkpoint of an arm's runs"),
-    "series": ("reinduce.score.series", "components of all runs' per-token losses"),
-    "ablate": ("reinduce.ablate.command", "ablate the heads of a run"),
-    "attribute": ("reinduce.attribute.command", "attribute logits to the heads of a run"),
-    "judge": ("reinduce.judge.command", "judge one claim"),
-    "ledger": ("reinduce.judge.command", "join all verdicts"),
-    "figure": ("reinduce.report.command", "run one figure's notebook"),
-    "index": ("reinduce.report.command", "write the report's front page"),
-    "show": ("reinduce.report.command", "print the ledger"),
-    "trace": ("reinduce.trace.command", "say where a claim's number comes from"),
-    "replay": ("reinduce.replay.command", "run again in a folder of its own, and compare"),
-    "crate": ("reinduce.trace.crate", "export a run as a Workflow Run RO-Crate"),
-    "compare": ("reinduce.replay.command", "compare results with others or with the reference"),
-    "reference": ("reinduce.replay.command", "write the reference that others' runs are compared with"),
-}
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
-FAULTS = (ValueError, OSError)
-"""What a user can mend: told in one line. Anything else is our fault and shows where it happened."""
-
-AND = "+"
-"""Stands between jobs of one command that share a process: starting one takes longer than a short job."""
+USER_ERRORS = (ValueError, OSError)
+"""Errors that a user can fix; they print one line. Internal errors print a traceback."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command, `reinduce COMMAND JOB [+ JOB …]`; returns its exit status: 0 done, 2 bad input, 3 refused."""
+    """Run one command, `reinduce COMMAND JOB [+ JOB …]`.
+
+    Args:
+        arguments: the command and its arguments; None: those of this process.
+
+    Returns:
+        The exit status: 0 done, 2 bad input, 3 evidence that was refused.
+    """
     own_process = arguments is None
     arguments = sys.argv[1:] if arguments is None else arguments
-    command, *jobs = parsed(arguments)
+    command, *jobs = parse_arguments(arguments)
     module, _ = COMMANDS[command]
     keep_freed_memory()
     if own_process and not module.startswith("reinduce.report"):
-        sys.meta_path.insert(0, WithoutPandas)
+        sys.meta_path.insert(0, BlockPandasImport)
     try:
-        with logged(jobs[0].log):
+        with log_messages(jobs[0].log):
             return run(command, jobs)
     except OSError as error:
-        # The log itself cannot be written.
-        print(f"reinduce {command}: {said(error)}", file=sys.stderr)
+        # The log file cannot be written.
+        print(f"reinduce {command}: {format_user_error(error)}", file=sys.stderr)
         return 2
 
 
 def run(command: str, jobs: list[argparse.Namespace]) -> int:
-    """Run a command's jobs and write their manifests; returns the exit status."""
+    """Run the jobs of a command and write their manifests.
+
+    Args:
+        command: a key of COMMANDS.
+        jobs: the parsed arguments of each job.
+
+    Returns:
+        The exit status, as `main` returns it.
+
+    Raises:
+        SystemExit: with status 1, after an internal error; its traceback is logged.
+    """
     module, _ = COMMANDS[command]
     started = time.time()
     try:
+        studies.add_folders(jobs[0].studies)
         if "torch" in sys.modules:
             # Several one-thread processes are far faster than one with several threads.
             sys.modules["torch"].set_num_threads(1)
-        made = getattr(importlib.import_module(module), f"run_{command}")(*jobs)
-        if made:
-            from reinduce.trace.manifest import forget_scratch, write_manifest
+        outputs = getattr(importlib.import_module(module), f"run_{command}")(*jobs)
+        if outputs:
+            from reinduce.trace.manifest import remove_scratch, write_manifest
 
-            made = made if isinstance(made, list) else [made]
-            for one in made:
-                write_manifest(one, sources_of(command), started, jobs[0].rule)
-            forget_scratch(made)
-    except FAULTS as error:
-        logging.error("reinduce %s: %s", command, said(error))
+            outputs = outputs if isinstance(outputs, list) else [outputs]
+            for each in outputs:
+                write_manifest(each, stage_module(command), started, jobs[0].rule)
+            remove_scratch(outputs)
+    except USER_ERRORS as error:
+        logging.error("reinduce %s: %s", command, format_user_error(error))
         return 2
     except chain.Refused as refused:
         logging.error("reinduce %s: %s", command, refused)
-        return chain.STATUS
+        return chain.EXIT_REFUSED
     except Exception:
         logging.error("%s", traceback.format_exc())
         raise SystemExit(1) from None
     return 0
 
 
-def said(error: Exception) -> str:
-    """What happened, where, and what to do, in a line."""
+def format_user_error(error: Exception) -> str:
+    """Format an error as a line: what happened to which file, and what the user can do."""
     if not isinstance(error, OSError) or error.errno is None:
         return str(error)
     advice = {
@@ -103,36 +102,38 @@ def said(error: Exception) -> str:
         errno.EPERM: "allow this user to write there, or set `results` to a folder that it may write to",
         errno.EROFS: "set `results` to a folder that can be written to",
         errno.ENOENT: "make it first, or give another",
-    }.get(error.errno, "mend that and run it again")
+    }.get(error.errno, "fix that and run it again")
     where = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
     return f"{where or 'a file'}: {os.strerror(error.errno).lower()}; {advice}"
 
 
-class WithoutPandas:
-    """Imports no pandas: the first array that pyarrow makes would import it, if there is one.
+class BlockPandasImport:
+    """An import finder that refuses to import pandas, which pyarrow would import with its first array.
 
-    That is a third of a second in every job, and figures alone have a use for it. Whoever
-    only asks whether there is one, as torch's compiler does, gets an answer.
+    The import takes a third of a second in every job, and only figures use pandas. `importlib.util.find_spec`, which
+    torch's compiler calls, still finds a specification.
     """
 
     @classmethod
     def find_spec(cls, name, path=None, target=None) -> ModuleSpec | None:
-        return ModuleSpec(name, cls) if name == "pandas" else None
+        """Return a specification for pandas that cannot be loaded; None for other modules."""
+        return ModuleSpec(name, cast("Loader", cls)) if name == "pandas" else None
 
     @staticmethod
     def create_module(spec: ModuleSpec) -> None:
-        raise ModuleNotFoundError("pandas is for figures alone", name=spec.name)
+        """Refuse to load pandas."""
+        raise ModuleNotFoundError("only figures may import pandas", name=spec.name)
 
     @staticmethod
     def exec_module(module) -> None:
-        """Never reached; a loader must have it."""
+        """Do nothing: the import system requires this method, and never calls it after `create_module` fails."""
 
 
 def keep_freed_memory() -> None:
-    """Let freed memory stay with this process instead of going back to the system page by page.
+    """Keep freed memory in this process instead of returning it to the system page by page.
 
-    Every forward pass frees and asks for the same few megabytes; the C library would fetch
-    and clear their pages anew each time, which was a fifth of the time of scoring.
+    Every forward pass frees and allocates the same few megabytes. Without this, the system clears their pages each
+    time, which took a fifth of the time of scoring.
     """
     with contextlib.suppress(AttributeError, OSError):  # Only the GNU C library has these settings.
         mallopt = ctypes.CDLL(None).mallopt
@@ -141,54 +142,57 @@ def keep_freed_memory() -> None:
             mallopt(setting, size)
 
 
-def parsed(arguments: list[str]) -> tuple[str, *tuple[argparse.Namespace, ...]]:
-    """The command, and the arguments of each of its jobs."""
-    parts = [list(part) for is_and, part in itertools.groupby(arguments, AND.__eq__) if not is_and] or [[]]
-    first = parser(parts[0]).parse_args(parts[0])
-    return first.command, first, *(parser([first.command]).parse_args([first.command, *part]) for part in parts[1:])
+def parse_arguments(arguments: list[str]) -> tuple[str, *tuple[argparse.Namespace, ...]]:
+    """Parse the arguments of a command.
+
+    Args:
+        arguments: the command, then the arguments of its jobs with JOB_SEPARATOR between them.
+
+    Returns:
+        The command and the parsed arguments of each job.
+    """
+    grouped = itertools.groupby(arguments, JOB_SEPARATOR.__eq__)
+    first, *others = [list(part) for is_separator, part in grouped if not is_separator] or [[]]
+    job = build_parser(first).parse_args(first)
+    return job.command, job, *(build_parser([job.command]).parse_args([job.command, *part]) for part in others)
 
 
-def parser(arguments: list[str]) -> argparse.ArgumentParser:
-    """The parser; the arguments of a command are only known once its module is imported."""
-    made = argparse.ArgumentParser(prog="reinduce", description=__doc__.split("\n")[0])
-    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+def build_parser(arguments: list[str]) -> argparse.ArgumentParser:
+    """Build the parser with the arguments of the called command only, since it imports that command's module."""
+    parser = argparse.ArgumentParser(prog="reinduce", description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, what) in COMMANDS.items():
         command = commands.add_parser(name, help=what, description=what)
-        command.add_argument("--log", type=Path, help="a file that gets everything this command says")
-        command.add_argument("--rule", nargs="+", metavar="NAME", help="the rule that runs this, and its wildcards")
+        command.add_argument("--studies", type=Path, nargs="+", default=[], help="further folders that hold studies")
+        command.add_argument("--log", type=Path, help="a file for all messages of this command")
+        command.add_argument(
+            "--rule", nargs="+", metavar="NAME", help="the rule that runs this command, and its wildcards"
+        )
         if name in arguments[:1]:
             getattr(importlib.import_module(module), f"add_{name}_arguments")(command)
-    return made
+    return parser
 
 
 class LogFile(logging.FileHandler):
-    """A log that goes without what a full disk does not take: standard error has it too."""
+    """A log file that drops messages it cannot write, as on a full disk; standard error has them too."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
 
 
-def sources_of(command: str) -> str:
-    """On whose imports a command's results depend: its module's package, or the module if others share that."""
-    module, _ = COMMANDS[command]
-    package = module.rpartition(".")[0]
-    others = {other for other, _ in COMMANDS.values() if other.rpartition(".")[0] == package}
-    return package if others == {module} else module
-
-
-def started_by_another() -> bool:
-    """Whether this is one of several processes that share a command's work, and its log."""
+def shares_log() -> bool:
+    """Return whether this is one of several processes that share a command, and its log."""
     return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_STEP_NUM_NODES", 1)) > 1
 
 
 @contextlib.contextmanager
-def logged(path: Path | None):
-    """Say things on standard error, and into a file if there is one."""
+def log_messages(path: Path | None):
+    """Write messages to standard error, and to a file if there is one."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(LogFile(path, mode="a" if started_by_another() else "w"))
+        handlers.append(LogFile(path, mode="a" if shares_log() else "w"))
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
     logging.getLogger("papermill").setLevel(logging.WARNING)
     logging.captureWarnings(True)

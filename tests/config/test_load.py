@@ -1,6 +1,5 @@
 """A wrong configuration is told of whole, by name, before anything runs."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,23 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from reinduce.cluster.resolve import resolve
 from reinduce.config.command import schemas
-from reinduce.config.layout import donor_file
+from reinduce.config.layout import source_checkpoint_file
 from reinduce.config.load import load
 from reinduce.config.resolved import write_resolved
 from reinduce.config.validate import ConfigError
 from reinduce.config.yaml import typed
-from reinduce.front_door import resolve
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def project(tmp_path):
-    """A copy of the configuration, to be spoilt."""
-    shutil.copytree(ROOT / "workflow", tmp_path / "workflow")
-    shutil.copy(ROOT / "config.yaml", tmp_path)
-    return tmp_path
 
 
 def problems(project, **changes):
@@ -46,8 +37,8 @@ def test_resolving_imports_no_torch(scale):
     """Every job of a cluster resolves the configuration anew; importing torch would take longer than that."""
     program = (
         "import sys; from pathlib import Path\n"
-        "import reinduce.front_door, reinduce.judge.evidence, reinduce.task\n"
-        f"reinduce.front_door.load({{'scale': {scale!r}}}, Path({str(ROOT)!r}))\n"
+        "import reinduce.cluster.resolve, reinduce.judge.evidence, reinduce.config.task_definition\n"
+        f"reinduce.cluster.resolve.load({{'scale': {scale!r}}}, Path({str(ROOT)!r}))\n"
         "assert 'torch' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -57,7 +48,9 @@ def test_resolving_imports_no_torch(scale):
 def test_the_laptop_scale_has_the_seeds_that_verdicts_need():
     runs = load({}, ROOT).runs.values()
     assert all(len(run.seeds) >= 3 for run in runs)
-    assert all(len(run.seeds) >= 5 for run in runs if (run.arm.study, run.arm.task) == ("olsson2022", "phrases"))
+    assert all(
+        len(run.seeds) >= 5 for run in runs if (run.arm.study, run.arm.task) == ("olsson2022", "repeated_phrases")
+    )
     assert all(len(run.seeds) >= 5 for run in runs if run.arm.study == "singh2024")
 
 
@@ -71,7 +64,7 @@ def test_a_graft_is_taken_from_one_of_the_donors_own_seeds():
     resolved = load({"first_seed": 700}, ROOT)
     arm = resolved.runs["singh2024/graft-other"]
     donor = resolved.runs[f"singh2024/{arm.arm.graft.arm}"]
-    given = [donor_file("results", arm.arm, seed, donor.arm, donor.seeds).parts[3] for seed in arm.seeds]
+    given = [source_checkpoint_file("results", arm.arm, seed, donor.arm, donor.seeds).parts[3] for seed in arm.seeds]
     assert sorted(given) == [f"seed{seed}" for seed in donor.seeds]
     assert all(folder != f"seed{seed}" for folder, seed in zip(given, arm.seeds, strict=True))
 
@@ -87,11 +80,11 @@ def test_a_graft_is_taken_from_one_of_the_donors_own_seeds():
         ({"studies": ["../studies/olsson2022"]}, ["config.yaml: studies.0", "pattern"]),
         (
             {"tasks": {"phases": {}}},
-            ["config.yaml: tasks: no 'phases'", "phrases, synonyms, topics, suite"],
+            ["config.yaml: tasks: no 'phases'", "repeated_phrases, source_text, olsson2022.synonyms"],
         ),
         (
-            {"tasks": {"source_text": {"vocabulary": "512"}}},
-            ["task source_text: vocabulary", "'512'", "config.yaml tasks"],
+            {"tasks": {"source_text": {"vocab_size": "512"}}},
+            ["task source_text: vocab_size", "'512'", "config.yaml tasks"],
         ),
         ({"tasks": {"source_text": {"source": "web"}}}, ["source must be one of packages, folder, parquet"]),
         (
@@ -101,23 +94,23 @@ def test_a_graft_is_taken_from_one_of_the_donors_own_seeds():
         ({"overrides": {"olsson2022": {"attn9": {}}}}, ["overrides.olsson2022: no 'attn9'", "attn1, attn2"]),
         ({"overrides": {"olsson2022": {"attn2": {"seeds": 2.5}}}}, ["overrides.olsson2022.attn2.seeds", "2.5"]),
         (
-            {"overrides": {"olsson2022": {"attn2": {"model": {"heads": 5}}}}},
+            {"overrides": {"olsson2022": {"attn2": {"model": {"n_heads": 5}}}}},
             [
                 "olsson2022/attn2: model",
                 "5 heads do not divide a width of 64",
                 "config.yaml overrides.olsson2022.attn2.model",
-                "study.yaml scales.laptop.tasks.phrases.model",
+                "study.yaml scales.laptop.tasks.repeated_phrases.model",
             ],
         ),
         (
             {"overrides": {"olsson2022": {"attn2": {"train": {"steps": "many"}}}}},
             ["olsson2022/attn2: train: steps", "valid integer", "'many'", "config.yaml overrides"],
         ),
-        ({"overrides": {"olsson2022": {"attn2": {"model": {"layers": True}}}}}, ["model: layers", "True"]),
+        ({"overrides": {"olsson2022": {"attn2": {"model": {"n_layers": True}}}}}, ["model: n_layers", "True"]),
         ({"overrides": {"olsson2022": {"attn2": {"train": {"stpes": 3}}}}}, ["stpes: unknown key", "mean steps?"]),
         (
-            {"overrides": {"olsson2022": {"attn2": {"model": {"vocabulary": 9}}}}},
-            ["come from the task", "tasks.phrases"],
+            {"overrides": {"olsson2022": {"attn2": {"model": {"vocab_size": 9}}}}},
+            ["come from the task", "tasks.repeated_phrases"],
         ),
         (
             {"overrides": {"olsson2022": {"attn2": {"train": {"checkpoints": {"every": {"0": 0}}}}}}},
@@ -133,14 +126,15 @@ def test_a_fault_names_the_key_and_what_was_expected(project, changes, expected)
 
 
 def test_measurements_must_fit_the_task(project):
-    found = problems(project, tasks={"phrases": {"context": 121}})
+    found = problems(project, tasks={"repeated_phrases": {"n_ctx": 121}})
     assert (
-        "workflow/scales/laptop.yaml: measure.pairs: 126/12 reaches index 126, the last of task phrases is 120" in found
+        "workflow/scales/laptop.yaml: metrics.icl_position_ranges: 126/12 reaches index 126, "
+        "the last of task repeated_phrases is 120" in found
     )
     assert len(found) == 4, "four of the five pairs, each told once"
     scale = project / "workflow/scales/laptop.yaml"
     scale.write_text(scale.read_text().replace("examples: 64", "examples: 9999"))
-    assert any("ablate.examples is 9999, but task phrases has only 256" in line for line in problems(project))
+    assert any("ablate.examples is 9999, but task repeated_phrases has only 256" in line for line in problems(project))
 
 
 def test_all_faults_are_told_at_once(project):
@@ -151,12 +145,12 @@ def test_all_faults_are_told_at_once(project):
         nonsense=1,
         overrides={
             "olsson2022": {
-                "attn1": {"model": {"heads": 7}},
+                "attn1": {"model": {"n_heads": 7}},
                 "attn2": {"train": {"steps": "x", "stepz": 1}},
                 "attn3": {"seeds": "three"},
             }
         },
-        tasks={"phrases": {"phrase_share": 2.0}},
+        tasks={"repeated_phrases": {"phrase_share": 2.0}},
     )
     for part in ("nonsense", "nobody1999", "7 heads", "'x'", "stepz", "'three'", "phrase_share"):
         assert sum(part in line for line in found) == 1, (part, found)
@@ -166,8 +160,8 @@ def test_all_faults_are_told_at_once(project):
 def test_faults_in_a_studys_own_files_are_found(project):
     folder = project / "workflow" / "studies" / "olsson2022"
     study = yaml.safe_load((folder / "study.yaml").read_text())
-    study["arms"]["attn2"]["model"]["heads"] = 6
-    study["arms"]["attn2"]["task"] = "phrases"
+    study["arms"]["attn2"]["model"]["n_heads"] = 6
+    study["arms"]["attn2"]["task"] = "repeated_phrases"
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
     claims = yaml.safe_load((folder / "claims.yaml").read_text())
     claims[0]["figure"] = "nothing"
@@ -181,7 +175,7 @@ def test_faults_in_a_studys_own_files_are_found(project):
     for part in ("6 heads do not divide", "no 'nothing'", "overlap", "attn7", "$who", "given twice"):
         assert part in text
     assert "reads: no 'score'; there are: runs" in text
-    assert "loss_components: no 'olsson2022/attn1'; there are: olsson2022/phrases, olsson2022/synonyms" in text
+    assert "loss_components: no 'olsson2022/attn1'; there are: olsson2022/repeated_phrases, olsson2022/synonyms" in text
     assert "runs: no 'other2023/attn1'" in text
 
 
@@ -201,12 +195,12 @@ def test_broken_yaml_is_named_with_its_line(project, text, expected):
 def test_a_study_brings_its_own_notebooks_and_captions(project):
     """Nothing about a study stands outside its folder, so all of it is asked for there."""
     folder = project / "workflow" / "studies" / "olsson2022"
-    (folder / "ablation.py").unlink()
-    (folder / "phase-change.rst").unlink()
+    (folder / "figures" / "ablation.py").unlink()
+    (folder / "figures" / "phase-change.rst").unlink()
     where = "workflow/studies/olsson2022/study.yaml: figures"
     assert problems(project) == [
-        f"{where}.phase-change: its caption phase-change.rst is not beside it",
-        f"{where}.ablation: its notebook ablation.py is not beside it",
+        f"{where}.phase-change: its caption figures/phase-change.rst is not in the study's folder",
+        f"{where}.ablation: its notebook figures/ablation.py is not in the study's folder",
     ]
 
 
@@ -248,12 +242,12 @@ def test_what_the_command_line_nests_keeps_its_type(project):
 def test_what_is_nearer_replaces_what_is_farther_field_by_field(project):
     """Scale's task, then arm, then scale's arm, then config.yaml."""
     arm = load({"studies": ["olsson2022"]}, project).runs["olsson2022/mlp2"].arm
-    assert (arm.model.d_model, arm.model.mlp_ratio, arm.train.batch) == (64, 2.0, 32)
+    assert (arm.model.d_model, arm.model.mlp_ratio, arm.train.batch_size) == (64, 2.0, 32)
     assert arm.train.steps != load(root=project).runs["olsson2022/attn2"].arm.train.steps
     over = {"olsson2022": {"mlp2": {"seeds": 9, "model": {"mlp_ratio": 1.0}, "train": {"steps": 77}}}}
     run = load({"studies": ["olsson2022"], "overrides": over}, project).runs["olsson2022/mlp2"]
-    assert (len(run.seeds), run.arm.model.mlp_ratio, run.arm.model.layers, run.arm.train.steps) == (9, 1.0, 2, 77)
-    assert run.arm.train.batch == arm.train.batch
+    assert (len(run.seeds), run.arm.model.mlp_ratio, run.arm.model.n_layers, run.arm.train.steps) == (9, 1.0, 2, 77)
+    assert run.arm.train.batch_size == arm.train.batch_size
 
 
 def test_resolved_files_are_written_once_and_only_where_changed(project, tmp_path):
@@ -278,25 +272,33 @@ def with_study(project, change) -> None:
 
 def test_a_study_may_vary_a_task(project):
     """Its own fields replace those of the scale and of config.yaml; the budget is that of the task varied."""
-    resolved = load({"studies": ["singh2024"], "tasks": {"exemplars": {"classes": 60, "latent": 16}}}, project)
-    assert resolved.tasks["exemplars"]["spec"]["classes"] == 60
+    own = "singh2024.fewshot_classification"
+    resolved = load({"studies": ["singh2024"], "tasks": {own: {"classes": 60, "latent": 16}}}, project)
+    assert resolved.tasks[own].spec.classes == 60
     varied = resolved.tasks["singh2024.classes200"]
-    assert (varied["task"], varied["spec"]["classes"], varied["spec"]["latent"]) == ("exemplars", 200, 16)
+    assert (varied.qualified_name(), varied.spec.classes, varied.spec.latent) == (own, 200, 16)
     run = resolved.runs["singh2024/c-labels15"]
-    assert (run.arm.task, run.arm.model.vocabulary, run.arm.model.d_model) == ("singh2024.labels15", 15, 64)
+    assert (run.arm.task, run.arm.model.vocab_size, run.arm.model.d_model) == ("singh2024.labels15", 15, 64)
 
-    with_study(project, lambda s: s["tasks"].update(classes200={"of": "exemplar", "spec": {}}))
-    with_study(project, lambda s: s["tasks"].update(labels10={"of": "exemplars", "spec": {"vocabulry": 10}}))
-    with_study(project, lambda s: s["tasks"].update(labels15={"of": "exemplars", "spec": {"vocabulary": 2}}))
+    with_study(project, lambda s: s["tasks"].update(classes200={"of": "fewshot", "spec": {}}))
+    with_study(
+        project, lambda s: s["tasks"].update(labels10={"of": "fewshot_classification", "spec": {"vocab_sise": 10}})
+    )
+    with_study(
+        project, lambda s: s["tasks"].update(labels15={"of": "fewshot_classification", "spec": {"vocab_size": 2}})
+    )
     text = "\n".join(problems(project, studies=["singh2024"]))
-    assert "tasks.classes200.of: no task 'exemplar'; there are: phrases" in text
-    assert "task singh2024.labels10: vocabulry: unknown key" in text and "did you mean vocabulary?" in text
-    assert "vocabulary must be 3 labels or more, not 2 (set in workflow/studies/singh2024/study.yaml" in text
+    assert (
+        "tasks.classes200.of: no task 'fewshot'; there are: repeated_phrases, source_text, fewshot_classification"
+        in text
+    )
+    assert "task singh2024.labels10: vocab_sise: unknown key" in text and "did you mean vocab_size?" in text
+    assert "vocab_size must be 3 labels or more, not 2 (set in workflow/studies/singh2024/study.yaml" in text
 
 
 def test_who_gives_weights_must_be_there_and_fit(project):
     def change(study):
-        study["arms"]["match"]["starts_as"] = "hole"
+        study["arms"]["match"]["init_from_arm"] = "hole"
         study["arms"]["graft-own"]["graft"] = {"arm": "whole-labels15", "layer": 0}
         study["arms"]["graft-other"]["graft"] = {"arm": "one-head", "layer": 2}
         study["arms"]["copy"]["graft"] = {"arm": "graft-own", "layer": 0}
@@ -305,8 +307,8 @@ def test_who_gives_weights_must_be_there_and_fit(project):
     with_study(project, change)
     text = "\n".join(problems(project, studies=["singh2024"]))
     where = "workflow/studies/singh2024/study.yaml: arms"
-    assert f"{where}.match.starts_as: no 'hole'; there are: all-previous" in text
-    assert f"{where}.graft-own.graft: its vocabulary is 5, that of whole-labels15 15" in text
+    assert f"{where}.match.init_from_arm: no 'hole'; there are: all-previous" in text
+    assert f"{where}.graft-own.graft: its vocab_size is 5, that of whole-labels15 15" in text
     assert f"{where}.graft-other: graft: no layer 2; layers are 0 to 1" in text
     assert f"{where}.copy.graft: graft-own is grafted itself" in text
     assert f"{where}.layer-one.graft: one-layer has no layer 1" in text
@@ -314,15 +316,16 @@ def test_who_gives_weights_must_be_there_and_fit(project):
 
 def test_a_clamp_on_a_head_that_is_not_there_is_told_before_any_job(project):
     def change(study):
-        study["arms"]["match"]["model"]["clamps"] = [{"what": "match", "layer": 1, "head": 8}]
-        study["arms"]["copy"]["model"]["clamps"] = [{"what": "copy", "layer": 2, "head": 0}]
-        study["arms"]["layer-one"]["model"]["clamps"] = [{"what": "layer_two", "layer": 1}]
+        study["arms"]["match"]["model"]["clamps"] = [{"type": "force_match", "layer": 1, "head": 8}]
+        study["arms"]["copy"]["model"]["clamps"] = [{"type": "force_copy", "layer": 2, "head": 0}]
+        study["arms"]["layer-one"]["model"]["clamps"] = [{"type": "perfect_layer2", "layer": 1}]
 
     with_study(project, change)
     text = "\n".join(problems(project, studies=["singh2024"]))
-    assert "singh2024/match: model: clamps: no head 8; heads are 0 to 7" in text
-    assert "singh2024/copy: model: clamps: no layer 2; layers are 0 to 1" in text
-    assert "what must be one of keys_read_embedding" in text and "not 'layer_two'" in text
+    assert "singh2024/study.yaml: arms.match: model: clamps: no head 8; heads are 0 to 7" in text
+    assert "singh2024/study.yaml: arms.copy: model: clamps: no layer 2; layers are 0 to 1" in text
+    assert "singh2024/layer-one: model: clamps.0: type must be one of block_k_composition" in text
+    assert "force_copy, not 'perfect_layer2'" in text
 
 
 def test_the_schemas_are_those_of_the_types():

@@ -1,33 +1,35 @@
-"""Planted results: what a study's folder would hold if its arms had scored just so."""
+"""Planted results: the folder of a study whose arms have chosen values."""
 
 import pytest
 
 from reinduce import tables
-from reinduce.config.specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, to_json
+from reinduce.config.job_specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, to_json
 from reinduce.trace.files import write_text
-from reinduce.trace.manifest import Made, write_manifest
+from reinduce.trace.manifest import StageOutputs, write_manifest
 
 STEPS = (0, 10, 20)
 
 
 @pytest.fixture
 def plant(tmp_path):
-    """plant(arm, values) writes a trajectory measure and scores at three checkpoints, seed by seed; gives the root."""
+    """plant(arm, values) writes a trajectory metric and scores at three checkpoints for each seed; returns the root."""
 
     def write(arm: str, values: list[float | None], study: str = "paper"):
-        model = ModelSpec(layers=1, d_model=8, heads=2, vocabulary=8, context=8)
-        train = TrainSpec(steps=20, batch=1, learning_rate=0.1, checkpoints=CheckpointSpec(every={0: 10}))
+        model = ModelSpec(n_layers=1, d_model=8, n_heads=2, vocab_size=8, n_ctx=8)
+        train = TrainSpec(steps=20, batch_size=1, learning_rate=0.1, checkpoints=CheckpointSpec(every={0: 10}))
         spec = ArmSpec(study=study, arm=arm, task="words", model=model, train=train)
         write_text(tmp_path / study / arm / "train.json", to_json(spec))
         for seed, value in enumerate(values):
             folder = tmp_path / study / arm / f"seed{seed}" / "score"
-            row = {"study": study, "arm": arm, "seed": seed, "metric": "window_share", "metric_version": 1}
+            row = {"study": study, "arm": arm, "seed": seed, "metric": "phase_change_fraction", "metric_version": 1}
             tables.write_rows("trajectories", [row | {"value": value}], folder / "trajectories.parquet")
             for step in STEPS:
                 scored = row | {"step": step, "metric": "icl_score", "value": None if value is None else value * step}
                 tables.write_rows("scores", [scored], folder / f"step{step:08d}.parquet")
-            made = Made(manifest=folder / "manifest.json", inputs=[], outputs=sorted(folder.glob("*.parquet")))
-            write_manifest(made, "reinduce.score.command", 0.0, ["planted"])
+            outputs = StageOutputs(
+                manifest=folder / "manifest.json", inputs=[], outputs=sorted(folder.glob("*.parquet"))
+            )
+            write_manifest(outputs, "reinduce.score.command", 0.0, ["planted"])
         return tmp_path
 
     return write
@@ -35,7 +37,7 @@ def plant(tmp_path):
 
 @pytest.fixture
 def make_claim():
-    """A resolved claim about `window_share`; keyword arguments replace parts of it."""
+    """A resolved claim about `phase_change_fraction`; keyword arguments replace parts of it."""
 
     def make(**changes) -> dict:
         return {
@@ -44,13 +46,13 @@ def make_claim():
             "study": "paper",
             "scale": "smoke",
             "seeds": dict.fromkeys(("paper/two", "paper/one"), list(range(5))),
-            "register": "A-01",
-            "says": "It comes abruptly.",
+            "claim_number": "A-01",
+            "statement": "It comes abruptly.",
             "source": {"paper": "paper", "where": "Section 1"},
             "paper_value": "a quarter",
             "reads": {"trajectories": ["$arm"]},
             "with": {"arm": "two"},
-            "evidence": "SELECT seed, value FROM trajectories WHERE arm = $arm AND metric = 'window_share'",
+            "evidence": "SELECT seed, value FROM trajectories WHERE arm = $arm AND metric = 'phase_change_fraction'",
             "unit": "share of training",
             "criterion": {"statistic": "mean", "holds": {"below": 0.3}, "fails": {"above": 0.7}, "why": "A third."},
             "control": {"with": {"arm": "one"}, "why": "It cannot."},

@@ -1,12 +1,13 @@
-"""Every claim of every study: its query can be asked, and its criterion can go either way."""
+"""Every claim of every study: its query is valid, and its criterion can be met and failed."""
 
 from pathlib import Path
 
 import pytest
 import yaml
 
+from reinduce.judge.criteria import Criterion, Threshold, read_criterion
 from reinduce.judge.evidence import check_query
-from reinduce.judge.statistics import Bound, Criterion, read_criterion, verdict, with_control
+from reinduce.judge.verdicts import apply_control, judge_seeds
 
 STUDIES = Path(__file__).parents[2] / "workflow" / "studies"
 CLAIMS = {
@@ -17,17 +18,19 @@ CLAIMS = {
 every_claim = pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS.keys())
 
 
-def planted(bound: Bound, criterion: Criterion) -> dict[int, float]:
-    """Seeds that lie beyond a bound, clear of it but not all alike; of yes and no, enough that agree."""
+def plant_beyond(threshold: Threshold, criterion: Criterion) -> dict[int, float]:
+    """Seed → value beyond a threshold, clear of it but not all equal; for a share, enough equal values."""
     if criterion.statistic == "share":
-        return dict.fromkeys(range(40), int(bound.side == "above"))
-    direction = 1 if bound.side == "above" else -1
-    room = abs(criterion.between[bound.side == "above"] - bound.threshold) / 2 if criterion.between else 1
-    return {seed: bound.threshold + direction * room * (1 + seed / 100) for seed in range(6)}
+        return dict.fromkeys(range(40), int(threshold.side == "above"))
+    direction = 1 if threshold.side == "above" else -1
+    distance = 1.0
+    if criterion.value_range:
+        distance = abs(criterion.value_range[threshold.side == "above"] - threshold.value) / 2
+    return {seed: threshold.value + direction * distance * (1 + seed / 100) for seed in range(6)}
 
 
 @every_claim
-def test_claim_and_control_can_be_asked(claim):
+def test_queries_of_claim_and_control_are_valid(claim):
     bindings, control = claim.get("with", {}), claim["control"]
     assert check_query(claim["evidence"], claim["reads"], bindings) is None
     reads = control.get("reads", claim["reads"])
@@ -38,8 +41,8 @@ def test_claim_and_control_can_be_asked(claim):
 @every_claim
 def test_planted_values_flip_the_verdict(claim):
     criterion = read_criterion(claim["criterion"])
-    up, down = (planted(bound, criterion) for bound in (criterion.holds, criterion.fails))
-    holds, fails = verdict(up, up, criterion), verdict(down, down, criterion)
+    up, down = (plant_beyond(threshold, criterion) for threshold in (criterion.holds, criterion.fails))
+    holds, fails = judge_seeds(up, up, criterion), judge_seeds(down, down, criterion)
     assert (holds.verdict, fails.verdict) == ("holds", "fails")
-    assert with_control(holds, fails, down.values(), criterion).verdict == "holds"
-    assert with_control(holds, holds, up.values(), criterion).verdict == "inconclusive"
+    assert apply_control(holds, fails, down.values(), criterion).verdict == "holds"
+    assert apply_control(holds, holds, up.values(), criterion).verdict == "inconclusive"

@@ -1,4 +1,4 @@
-"""The two commands: planted results in, verdicts and a ledger out."""
+"""The two commands make verdicts and a ledger from planted results."""
 
 import argparse
 import json
@@ -6,14 +6,8 @@ import json
 import pytest
 
 from reinduce import tables
-from reinduce.judge.command import (
-    add_judge_arguments,
-    add_ledger_arguments,
-    judge,
-    read_claim,
-    run_judge,
-    run_ledger,
-)
+from reinduce.judge.claims import judge_claim, read_claim
+from reinduce.judge.command import add_judge_arguments, add_ledger_arguments, run_judge, run_ledger
 from reinduce.trace.chain import Refused
 
 GOOD = [0.10, 0.12, 0.11, 0.13, 0.09]
@@ -28,7 +22,7 @@ def command(add_arguments, run, *arguments):
 
 @pytest.fixture
 def judged(tmp_path, make_claim):
-    """judged(**changes) judges a claim by what was planted and gives its JSON file."""
+    """judged(**changes) judges a claim on planted results and returns the files read and written."""
 
     def run(name="paper.abrupt", **changes):
         claim = make_claim(**changes)
@@ -46,15 +40,15 @@ def judged(tmp_path, make_claim):
 @pytest.mark.parametrize(
     "two, one, expected", [(GOOD, BAD, "holds"), (BAD, GOOD, "fails"), (GOOD, GOOD, "inconclusive")]
 )
-def test_what_is_planted_decides(plant, make_claim, two, one, expected):
+def test_planted_values_determine_the_verdict(plant, make_claim, two, one, expected):
     plant("two", two)
-    row, _ = judge(make_claim(), plant("one", one))
+    row, _ = judge_claim(make_claim(), plant("one", one))
     assert row["verdict"] == expected
     assert row["control_verdict"] == ("fails" if one == BAD else "holds")
     assert (row["reason"] == "the control holds as well") == (expected == "inconclusive")
 
 
-def test_a_row_tells_all_it_rests_on(plant, judged, tmp_path):
+def test_a_row_holds_its_evidence(plant, judged, tmp_path):
     plant("two", GOOD)
     plant("one", BAD)
     made = judged()
@@ -69,7 +63,7 @@ def test_a_row_tells_all_it_rests_on(plant, judged, tmp_path):
     assert row["criterion"] == "mean below 0.3 (fails above 0.7)"
     assert row["control"] == "arm = one: It cannot."
     assert row["source"] == "paper, Section 1"
-    assert row["low"] < row["estimate"] < row["high"] < row["control_low"] < row["control_estimate"]
+    assert row["ci_low"] < row["estimate"] < row["ci_high"] < row["control_ci_low"] < row["control_estimate"]
     assert made.manifest == tmp_path / "claims/paper.abrupt.manifest.json"
     read = {str(path.relative_to(tmp_path)) for path in made.inputs}
     assert read == {"claims/abrupt.claim.json", "paper/one/train.json", "paper/two/train.json"} | {
@@ -77,12 +71,12 @@ def test_a_row_tells_all_it_rests_on(plant, judged, tmp_path):
     }
 
 
-def test_scores_need_and_name_the_schedule(plant, make_claim):
+def test_scores_are_read_by_the_schedule(plant, make_claim):
     root = plant("two", [0.010, 0.012, 0.011])
     plant("one", [0.090, 0.092, 0.091])
     sql = "SELECT seed, arg_max(value, step) AS value FROM scores WHERE arm = $arm GROUP BY seed"
     claim = make_claim(reads={"scores": ["$arm"]}, evidence=sql, seeds={"paper/two": [0, 1, 2], "paper/one": [0, 1, 2]})
-    row, read = judge(claim, root)
+    row, read = judge_claim(claim, root)
     assert row["verdict"] == "holds"
     assert row["values"] == pytest.approx({0: 0.2, 1: 0.24, 2: 0.22})
     assert root / "paper/two/train.json" in read
@@ -93,17 +87,17 @@ def test_a_control_may_read_other_tables(plant, make_claim):
     plant("two", GOOD)
     root = plant("one", BAD)
     control = {"with": {"arm": "one"}, "reads": {"trajectories": ["one", "two"]}, "why": "It cannot."}
-    row, _ = judge(make_claim(control=control), root)
+    row, _ = judge_claim(make_claim(control=control), root)
     assert row["control_reads"] == {"trajectories": ["paper/one", "paper/two"]}
     assert row["verdict"] == "holds"
 
 
-def test_a_seed_without_a_value_leaves_the_claim_open(plant, make_claim):
+def test_a_seed_without_a_value_makes_the_claim_inconclusive(plant, make_claim):
     plant("two", [*GOOD[:4], None])
-    row, _ = judge(make_claim(), plant("one", BAD))
+    row, _ = judge_claim(make_claim(), plant("one", BAD))
     assert (row["verdict"], row["reason"], row["n_seeds"]) == ("inconclusive", "not measured for seed 4", 4)
     filtered = make_claim(evidence=make_claim()["evidence"] + " AND value IS NOT NULL")
-    assert judge(filtered, plant("one", BAD))[0]["reason"] == "not measured for seed 4"
+    assert judge_claim(filtered, plant("one", BAD))[0]["reason"] == "not measured for seed 4"
 
 
 def test_equal_evidence_makes_equal_bytes(plant, judged, tmp_path):
@@ -123,18 +117,18 @@ def test_equal_evidence_makes_equal_bytes(plant, judged, tmp_path):
     [
         ({"study": "other"}, "is claim other.abrupt, not paper.abrupt"),
         ({"evidence": "SELECT seed, value FROM runs"}, "paper.abrupt: evidence: .*runs"),
-        ({"seeds": {"paper/one": [0]}}, "paper.abrupt: seeds: which has paper/two"),
+        ({"seeds": {"paper/one": [0]}}, "paper.abrupt: seeds: the claim lists none for paper/two"),
         ({"criterion": {"statistic": "mean", "holds": {"below": 1}, "fails": {"below": 0}, "why": ""}}, "both hold"),
     ],
 )
-def test_a_wrong_claim_is_one_clear_error(plant, judged, changes, complaint):
+def test_a_wrong_claim_is_one_error(plant, judged, changes, complaint):
     plant("two", GOOD)
     plant("one", BAD)
     with pytest.raises(ValueError, match=complaint):
         judged(**changes)
 
 
-def test_a_claim_that_lacks_something_says_what(tmp_path, make_claim):
+def test_the_error_names_missing_keys(tmp_path, make_claim):
     claim = make_claim()
     del claim["unit"]
     (tmp_path / "claim.json").write_text(json.dumps(claim))
@@ -144,14 +138,14 @@ def test_a_claim_that_lacks_something_says_what(tmp_path, make_claim):
 
 @pytest.fixture
 def three(plant, judged, tmp_path):
-    """Three judged claims: one holds, one is undecided, one could not be measured."""
+    """Three judged claims: one holds, one is inconclusive, one could not be measured."""
     plant("two", GOOD)
     plant("one", BAD)
     plant("wide", [0.0, 0.9, 0.1, 0.8, 0.4])
     plant("empty", [None] * 5)
     seeds = {f"paper/{arm}": list(range(5)) for arm in ("one", "two", "wide", "empty")}
-    for name, arm, register in (("abrupt", "two", "A-02"), ("wide", "wide", "A-01"), ("empty", "empty", "A-01")):
-        judged(f"paper.{name}", claim=name, register=register, seeds=seeds, **{"with": {"arm": arm}})
+    for name, arm, number in (("abrupt", "two", "A-02"), ("wide", "wide", "A-01"), ("empty", "empty", "A-01")):
+        judged(f"paper.{name}", claim=name, claim_number=number, seeds=seeds, **{"with": {"arm": arm}})
     return [tmp_path / "claims" / f"paper.{name}.json" for name in ("abrupt", "wide", "empty")]
 
 
@@ -178,7 +172,7 @@ def test_equal_ledgers_are_equal_files_whatever_the_order_given(three, tmp_path)
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_claims_that_do_not_belong_together(three, tmp_path):
+def test_repeated_claims_and_mixed_scales_are_refused(three, tmp_path):
     with pytest.raises(ValueError, match="given twice: paper.abrupt"):
         command(add_ledger_arguments, run_ledger, "--claims", *three, three[0], "--out-dir", tmp_path / "ledger")
     three[0].write_text(three[0].read_text().replace('"smoke"', '"laptop"'))

@@ -1,4 +1,4 @@
-"""A query sees the tables it declares and nothing else."""
+"""A query has access to the tables that it declares and to nothing else."""
 
 import duckdb
 import pytest
@@ -9,30 +9,30 @@ from reinduce.judge import evidence
 PLAIN = "SELECT seed, value FROM trajectories"
 
 
-def ask(sql, root, reads, bindings=(), seeds=3):
-    resolved = evidence.resolve(reads, "paper", dict(bindings))
+def run_query(sql, root, reads, bindings=(), seeds=3):
+    resolved = evidence.resolve_reads(reads, "paper", dict(bindings))
     arms = {name: range(seeds) for names in resolved.values() for name in names}
-    return evidence.measure(sql, dict(bindings), evidence.files(resolved, arms, root))
+    return evidence.run_evidence_query(sql, dict(bindings), evidence.list_table_files(resolved, arms, root))
 
 
 def test_a_value_per_seed_of_the_declared_arm(plant):
     plant("one", [0.7, 0.8, 0.9])
     root = plant("two", [0.1, None, 0.3])
-    assert ask(PLAIN + " ORDER BY seed DESC", root, {"trajectories": ["two"]}) == {0: 0.1, 1: None, 2: 0.3}
-    assert ask(PLAIN, root, {"trajectories": ["$arm"]}, {"arm": "one"}) == {0: 0.7, 1: 0.8, 2: 0.9}
+    assert run_query(PLAIN + " ORDER BY seed DESC", root, {"trajectories": ["two"]}) == {0: 0.1, 1: None, 2: 0.3}
+    assert run_query(PLAIN, root, {"trajectories": ["$arm"]}, {"arm": "one"}) == {0: 0.7, 1: 0.8, 2: 0.9}
 
 
 def test_other_studies_arms(plant):
     plant("two", [0.1, 0.2, 0.3])
     root = plant("two", [0.7, 0.8, 0.9], study="other")
-    assert ask(PLAIN, root, {"trajectories": ["other/two"]}) == {0: 0.7, 1: 0.8, 2: 0.9}
+    assert run_query(PLAIN, root, {"trajectories": ["other/two"]}) == {0: 0.7, 1: 0.8, 2: 0.9}
 
 
 def test_scores_are_those_of_the_schedule(plant):
     root = plant("two", [0.1, 0.2, 0.3])
     left_over = root / "paper/two/seed0/score/step00000015.parquet"
     left_over.write_bytes((left_over.parent / "step00000020.parquet").read_bytes())
-    assert ask("SELECT seed, count(*) AS value FROM scores GROUP BY seed", root, {"scores": ["two"]}) == {
+    assert run_query("SELECT seed, count(*) AS value FROM scores GROUP BY seed", root, {"scores": ["two"]}) == {
         0: 3,
         1: 3,
         2: 3,
@@ -49,35 +49,40 @@ def test_series_join_the_trajectories(plant):
         root / "paper/series/words.parquet",
     )
     sql = "SELECT seed, sum(value) AS value FROM trajectories GROUP BY seed"
-    assert ask(sql, root, {"series_trajectories": ["words"]}) == {0: 9, 1: 10, 2: 11}
-    assert ask(sql, root, {"series_trajectories": ["words"], "trajectories": ["two"]}) == {0: 9.1, 1: 10.2, 2: 11.3}
-    assert ask("SELECT seed, value FROM loss_components", root, {"loss_components": ["words"]}) == {0: 2}
+    assert run_query(sql, root, {"series_trajectories": ["words"]}) == {0: 9, 1: 10, 2: 11}
+    both = {"series_trajectories": ["words"], "trajectories": ["two"]}
+    assert run_query(sql, root, both) == {
+        0: 9.1,
+        1: 10.2,
+        2: 11.3,
+    }
+    assert run_query("SELECT seed, value FROM loss_components", root, {"loss_components": ["words"]}) == {0: 2}
 
 
-def test_numbers_that_are_none_are_not_measured(plant):
+def test_values_that_are_not_finite_are_not_measured(plant):
     root = plant("two", [0.0, 0.2, 0.3])
     sql = "SELECT seed, CASE seed WHEN 0 THEN 'nan'::DOUBLE WHEN 1 THEN 'inf'::DOUBLE ELSE value END AS value FROM "
-    assert ask(sql + "trajectories", root, {"trajectories": ["two"]}) == {0: None, 1: None, 2: 0.3}
+    assert run_query(sql + "trajectories", root, {"trajectories": ["two"]}) == {0: None, 1: None, 2: 0.3}
 
 
 @pytest.mark.parametrize("extra", ["SELECT 1 AS seed, 0.5::DOUBLE AS value", "SELECT NULL, 0.5"])
 def test_a_seed_twice_or_no_seed_is_an_error(plant, extra):
     root = plant("two", [0.1, 0.2, 0.3])
     with pytest.raises(ValueError, match="seed of its own; see seed (1|None)"):
-        ask(f"{PLAIN} UNION ALL {extra}", root, {"trajectories": ["two"]})
+        run_query(f"{PLAIN} UNION ALL {extra}", root, {"trajectories": ["two"]})
 
 
 def test_a_query_that_breaks_on_the_data_is_an_error(plant):
     root = plant("two", [0.1, 0.2, 0.3])
     with pytest.raises(ValueError, match="evidence: Conversion Error"):
-        ask("SELECT seed, CAST(arm AS DOUBLE) AS value FROM trajectories", root, {"trajectories": ["two"]})
+        run_query("SELECT seed, CAST(arm AS DOUBLE) AS value FROM trajectories", root, {"trajectories": ["two"]})
 
 
 @pytest.mark.parametrize("table, file", [("scores", "score/step00000000"), ("ablations", "ablate/ablations")])
 def test_a_missing_file_is_named_with_how_to_make_it(plant, table, file):
     root = plant("two", [0.1])
     with pytest.raises(FileNotFoundError) as raised:
-        ask(f"SELECT seed, value FROM {table}", root, {table: ["two"]}, seeds=2)
+        run_query(f"SELECT seed, value FROM {table}", root, {table: ["two"]}, seeds=2)
     seed = 1 if table == "scores" else 0
     path = root / f"paper/two/seed{seed}/{file}.parquet"
     assert str(raised.value).startswith(str(path))
@@ -86,7 +91,7 @@ def test_a_missing_file_is_named_with_how_to_make_it(plant, table, file):
 
 def test_a_missing_arm_is_named(plant):
     with pytest.raises(FileNotFoundError, match="three/train.json"):
-        ask("SELECT seed, value FROM scores", plant("two", [0.1]), {"scores": ["three"]})
+        run_query("SELECT seed, value FROM scores", plant("two", [0.1]), {"scores": ["three"]})
 
 
 @pytest.mark.parametrize(
@@ -109,28 +114,28 @@ def test_a_missing_arm_is_named(plant):
         "SELECT seed, value FROM trajectories; SELECT seed, value FROM trajectories",
     ],
 )
-def test_there_is_no_way_out(plant, sql):
+def test_a_query_reaches_no_file_network_or_setting(plant, sql):
     root = plant("two", [0.1, 0.2, 0.3])
     plant("one", [0.1, 0.2, 0.3])
     (root / "secret.csv").write_text("a\n1\n")
     before = sorted(root.rglob("*"))
     sql = sql.format(file=root / "secret.csv", root=root)
     with pytest.raises(ValueError, match="evidence"):
-        ask(sql, root, {"trajectories": ["two"]})
+        run_query(sql, root, {"trajectories": ["two"]})
     assert evidence.check_query(sql, {"trajectories": ["two"]}, {})
     assert sorted(root.rglob("*")) == before
 
 
 def test_the_lock_cannot_be_undone():
-    with evidence._closed_database({"runs": tables.schema("runs").empty_table()}) as database:
+    with evidence._open_closed_database({"runs": tables.schema("runs").empty_table()}) as database:
         for setting in ("enable_external_access = true", "threads = 2", "lock_configuration = false"):
             with pytest.raises(duckdb.Error, match="locked"):
                 database.execute(f"SET {setting}")
 
 
-def test_variables_of_the_program_are_no_tables():
+def test_python_variables_are_not_tables():
     in_memory = tables.schema("runs").empty_table()
-    with evidence._closed_database({"runs": in_memory}) as database:
+    with evidence._open_closed_database({"runs": in_memory}) as database:
         assert database.execute("SELECT * FROM runs").fetchall() == in_memory.to_pylist()
         with pytest.raises(duckdb.CatalogException, match="in_memory does not exist"):
             database.execute("SELECT * FROM in_memory")
@@ -161,12 +166,12 @@ ARM = PLAIN + " WHERE arm = $arm"
         ("", READS, {"arm": "two"}, "must be a single SELECT"),
     ],
 )
-def test_a_wrong_query_is_told_without_results(sql, reads, bindings, complaint):
+def test_a_wrong_query_is_reported_without_results(sql, reads, bindings, complaint):
     problem = evidence.check_query(sql, reads, bindings)
     assert complaint in problem
     assert "\n" not in problem
 
 
 @pytest.mark.parametrize("reads", [READS, {"series_trajectories": ["words"]}, {"trajectories": ["two", "other/one"]}])
-def test_a_right_query_is_let_through(reads):
+def test_a_correct_query_is_accepted(reads):
     assert evidence.check_query(ARM + " AND value > $least; -- that is all", reads, {"arm": "two", "least": 1}) is None

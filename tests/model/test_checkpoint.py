@@ -1,4 +1,4 @@
-"""Checkpoints survive the way to disk, and damaged or foreign ones are named."""
+"""Checkpoints survive the way to disk, and damaged or foreign ones are refused."""
 
 import dataclasses
 
@@ -6,14 +6,14 @@ import pytest
 import safetensors.torch
 import torch
 
-from reinduce.config.specs import ArmSpec, CheckpointSpec, TrainSpec
+from reinduce.config.job_specs import ArmSpec, CheckpointSpec, TrainSpec
 from reinduce.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from reinduce.model.tensors import load_tensors, save_tensors
 
 
 @pytest.fixture
 def arm(make_model):
-    train = TrainSpec(steps=10, batch=2, learning_rate=0.01, checkpoints=CheckpointSpec(every={0: 5}))
+    train = TrainSpec(steps=10, batch_size=2, learning_rate=0.01, checkpoints=CheckpointSpec(every={0: 5}))
     return ArmSpec(study="s", arm="a", task="phrases", model=make_model().spec, train=train)
 
 
@@ -39,12 +39,12 @@ def test_a_checkpoint_comes_back_as_it_was(make_model, arm, tokens, tmp_path):
 def test_a_truncated_checkpoint_is_named(make_model, arm, tmp_path):
     path = save_checkpoint(tmp_path / "c", Checkpoint(make_model(), arm, 0, 0, 0))
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(ValueError, match="c: not a whole safetensors file"):
+    with pytest.raises(ValueError, match="c: not a complete safetensors file"):
         load_checkpoint(path)
 
 
 def test_another_arms_checkpoint_is_refused(make_model, arm, tmp_path):
     path = save_checkpoint(tmp_path / "c", Checkpoint(make_model(), arm, 0, 0, 0))
     other = dataclasses.replace(arm, train=dataclasses.replace(arm.train, learning_rate=0.02))
-    with pytest.raises(ValueError, match="trained under another train"):
+    with pytest.raises(ValueError, match="trained with another train"):
         load_checkpoint(path, other)

@@ -1,19 +1,19 @@
-"""Recurrences in place of attention: as large, causal, and as their formula says."""
+"""Recurrences in place of attention: as many parameters, causal, and equal to their formula."""
 
 import pytest
 import torch
 
-from reinduce.config.specs import ClampSpec, ModelSpec
+from reinduce.config.job_specs import ModelSpec
+from reinduce.model.interventions import Intervention
 from reinduce.model.recurrent import RECURRENCES, GatedLinear, LinearRecurrence, linear_recurrence
-from reinduce.model.sites import Edit
 from reinduce.model.transformer import Transformer
 
 MIXERS = sorted(RECURRENCES)
 
 
 def a_model(mixer, d_model=64, **more):
-    spec = ModelSpec(layers=2, d_model=d_model, heads=4, vocabulary=40, context=32, mixer=mixer, **more)
-    return Transformer(spec).initialise(1)
+    spec = ModelSpec(n_layers=2, d_model=d_model, n_heads=4, vocab_size=40, n_ctx=32, mixer=mixer, **more)
+    return Transformer(spec).init_weights(1)
 
 
 def size(model):
@@ -64,7 +64,7 @@ def test_the_gated_recurrence_is_its_formula():
 
 
 @pytest.mark.parametrize("mixer", MIXERS)
-def test_nothing_is_known_of_the_future(mixer):
+def test_no_token_depends_on_the_future(mixer):
     model = a_model(mixer)
     tokens = torch.randint(40, (2, 32), generator=torch.Generator().manual_seed(2))
     later = tokens.clone()
@@ -80,7 +80,7 @@ def test_nothing_is_known_of_the_future(mixer):
 
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_seeds_decide_every_weight_and_every_weight_learns(mixer):
-    one, same, other = a_model(mixer), a_model(mixer), Transformer(a_model(mixer).spec).initialise(2)
+    one, same, other = a_model(mixer), a_model(mixer), Transformer(a_model(mixer).spec).init_weights(2)
     for (name, a), b, c in zip(one.named_parameters(), same.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b), name
         assert a.ndim < 2 or not torch.equal(a, c), name
@@ -90,21 +90,21 @@ def test_seeds_decide_every_weight_and_every_weight_learns(mixer):
 
 
 @pytest.mark.parametrize("mixer", MIXERS)
-def test_what_a_recurrence_adds_can_be_edited_and_heads_cannot(mixer):
+def test_a_recurrences_output_takes_interventions_and_heads_do_not_exist(mixer):
     model = a_model(mixer)
     tokens = torch.randint(40, (2, 32), generator=torch.Generator().manual_seed(2))
     site = "blocks.1.recurrence_out"
-    edited, captured = model(tokens, [Edit(site, 0.0)], capture=[site, "resid_post", "blocks.1.resid_pre"])
-    assert not captured[site].any()
-    assert torch.equal(captured["resid_post"], captured["blocks.1.resid_pre"])
+    _, cache = model(tokens, [Intervention(site, 0.0)], names=[site, "resid_post", "blocks.1.resid_pre"])
+    assert not cache[site].any()
+    assert torch.equal(cache["resid_post"], cache["blocks.1.resid_pre"])
     with pytest.raises(ValueError, match="no site 'blocks.1.attn.pattern'.*blocks.1.recurrence_out"):
-        model(tokens, [Edit("blocks.1.attn.pattern", 0.0, head=1)])
+        model(tokens, [Intervention("blocks.1.attn.pattern", 0.0, head=1)])
 
 
 def test_what_needs_attention_is_refused_without():
     with pytest.raises(ValueError, match="clamps and smeared_keys need attention, not a gru"):
         a_model("gru", smeared_keys=True)
     with pytest.raises(ValueError, match="clamps and smeared_keys need attention, not a gated_linear"):
-        a_model("gated_linear", clamps=[ClampSpec(what="attend_previous", layer=0)])
+        a_model("gated_linear", clamps=[{"type": "force_previous_token", "layer": 0}])
     with pytest.raises(ValueError, match="mixer must be one of attention, gru, gated_linear, not 'rnn'"):
         a_model("rnn")

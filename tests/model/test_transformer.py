@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from reinduce.config.specs import ModelSpec
-from reinduce.model.sites import Edit, site_names
+from reinduce.config.job_specs import ModelSpec
+from reinduce.model.interventions import Intervention
+from reinduce.model.sites import site_names
 from reinduce.model.transformer import Transformer, token_losses
 
 VARIANTS = {
@@ -17,19 +18,19 @@ VARIANTS = {
     "learned": {"positions": "learned"},
     "no positions": {"positions": "none"},
     "no layer norm": {"layer_norm": False},
-    "three layers": {"layers": 3},
+    "three layers": {"n_layers": 3},
 }
 variants = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 
 
 @variants
-def test_asking_for_every_site_changes_nothing(make_model, tokens, changes):
+def test_capturing_every_site_changes_nothing(make_model, tokens, changes):
     """Fused attention and the written-out pattern give the same logits."""
     model = make_model(**changes)
     fused, _ = model(tokens)
-    written, captured = model(tokens, capture=site_names(model.spec))
+    written, cache = model(tokens, names=site_names(model.spec))
     torch.testing.assert_close(fused, written, atol=1e-5, rtol=1e-5)
-    assert all(value is not None for value in captured.values())
+    assert all(value is not None for value in cache.values())
 
 
 @variants
@@ -43,24 +44,24 @@ def test_no_token_sees_the_future(make_model, tokens, changes):
 
 
 def test_pattern_rows_sum_to_one_over_the_past(make_model, tokens):
-    _, captured = make_model()(tokens, capture=["blocks.1.attn.pattern"])
-    pattern = captured["blocks.1.attn.pattern"]
+    _, cache = make_model()(tokens, names=["blocks.1.attn.pattern"])
+    pattern = cache["blocks.1.attn.pattern"]
     torch.testing.assert_close(pattern.sum(dim=-1), torch.ones(pattern.shape[:3]))
     assert pattern.triu(1).abs().max() == 0
 
 
 def test_heads_add_up_to_the_attention_output(make_model, tokens):
     names = ["blocks.0.attn.head_out", "blocks.0.attn_out"]
-    _, captured = make_model()(tokens, capture=names)
-    torch.testing.assert_close(captured[names[0]].sum(dim=2), captured[names[1]], atol=1e-5, rtol=1e-5)
+    _, cache = make_model()(tokens, names=names)
+    torch.testing.assert_close(cache[names[0]].sum(dim=2), cache[names[1]], atol=1e-5, rtol=1e-5)
 
 
 def test_positions_stay_out_of_the_residual_stream(make_model):
     """With shortformer positions, values of one token are the same wherever it stands."""
     model = make_model()
     same = torch.full((1, 24), 7)
-    _, captured = model(same, capture=["blocks.0.attn.v", "blocks.0.attn.k"])
-    values, keys = captured["blocks.0.attn.v"], captured["blocks.0.attn.k"]
+    _, cache = model(same, names=["blocks.0.attn.v", "blocks.0.attn.k"])
+    values, keys = cache["blocks.0.attn.v"], cache["blocks.0.attn.k"]
     torch.testing.assert_close(values[0, 3], values[0, 17])
     assert not torch.allclose(keys[0, 3], keys[0, 17])
 
@@ -69,7 +70,7 @@ def test_smeared_keys_mix_each_key_with_its_predecessor(make_model, tokens):
     plain, smeared = make_model(), make_model(smeared_keys=True)
     smeared.load_state_dict(plain.state_dict(), strict=False)
     smeared.blocks[0].attn.smear.data = torch.tensor([0.0, 2.0, -2.0, 50.0])
-    keys = [m(tokens, capture=["blocks.0.attn.k"])[1]["blocks.0.attn.k"] for m in (plain, smeared)]
+    keys = [m(tokens, names=["blocks.0.attn.k"])[1]["blocks.0.attn.k"] for m in (plain, smeared)]
     keep = torch.sigmoid(smeared.blocks[0].attn.smear)
     for head in range(4):
         expected = keep[head] * keys[0][:, 1:, head] + (1 - keep[head]) * keys[0][:, :-1, head]
@@ -80,8 +81,8 @@ def test_smeared_keys_mix_each_key_with_its_predecessor(make_model, tokens):
 def test_rotary_scores_depend_on_distance_only(make_model):
     model = make_model(positions="rotary")
     same = torch.full((1, 24), 7)
-    _, captured = model(same, capture=["blocks.0.attn.q", "blocks.0.attn.k"])
-    q, k = captured["blocks.0.attn.q"][0, :, 0], captured["blocks.0.attn.k"][0, :, 0]
+    _, cache = model(same, names=["blocks.0.attn.q", "blocks.0.attn.k"])
+    q, k = cache["blocks.0.attn.q"][0, :, 0], cache["blocks.0.attn.k"][0, :, 0]
     torch.testing.assert_close(q[10] @ k[7], q[20] @ k[17], atol=1e-5, rtol=1e-4)
 
 
@@ -101,10 +102,10 @@ def test_equal_seeds_give_equal_weights_and_others_do_not(make_model):
     assert not torch.equal(a.W_E, c.W_E)
 
 
-class TestEdits:
-    def test_an_edit_equals_a_hook_on_the_plain_model(self, make_model, tokens):
+class TestInterventions:
+    def test_an_intervention_equals_a_hook_on_the_plain_model(self, make_model, tokens):
         model = make_model(mlp_ratio=2.0)
-        edited, _ = model(tokens, [Edit("blocks.0.mlp_out", 0.0)])
+        edited, _ = model(tokens, [Intervention("blocks.0.mlp_out", 0.0)])
         handle = model.blocks[0].mlp.register_forward_hook(lambda module, args, output: output * 0)
         hooked, _ = model(tokens)
         handle.remove()
@@ -112,46 +113,46 @@ class TestEdits:
 
     def test_zeroing_a_head_equals_zeroing_its_output_matrix(self, make_model, tokens):
         model = make_model()
-        edited, _ = model(tokens, [Edit("blocks.1.attn.z", 0.0, head=2)])
+        edited, _ = model(tokens, [Intervention("blocks.1.attn.z", 0.0, head=2)])
         model.blocks[1].attn.W_O[:, 16:24] = 0
         torch.testing.assert_close(edited, model(tokens)[0], atol=1e-5, rtol=1e-5)
 
-    def test_an_edit_of_some_rows_leaves_the_others(self, make_model, tokens):
+    def test_an_intervention_on_some_rows_leaves_the_others(self, make_model, tokens):
         model = make_model()
         plain, _ = model(tokens)
-        edited, _ = model(tokens, [Edit("blocks.0.attn.z", 0.0, head=1, rows=slice(2, 4))])
+        edited, _ = model(tokens, [Intervention("blocks.0.attn.z", 0.0, head=1, rows=slice(2, 4))])
         torch.testing.assert_close(edited[[0, 1, 4, 5]], plain[[0, 1, 4, 5]])
         assert not torch.allclose(edited[2:4], plain[2:4])
 
-    def test_gradients_flow_through_what_is_put_there(self, make_model, tokens):
+    def test_gradients_flow_through_a_value(self, make_model, tokens):
         direction = torch.zeros(32, requires_grad=True)
-        make_model()(tokens, [Edit("resid_post", direction)])[0].sum().backward()
+        make_model()(tokens, [Intervention("resid_post", direction)])[0].sum().backward()
         assert direction.grad.abs().sum() > 0
 
     @pytest.mark.parametrize(
-        ("edit", "message"),
+        ("intervention", "message"),
         [
-            (Edit("blocks.2.attn.z", 0.0), "no site 'blocks.2.attn.z'.*blocks.1.attn.z"),
-            (Edit("blocks.0.mlp_out", 0.0), "no site 'blocks.0.mlp_out'"),
-            (Edit("blocks.0.attn.z", 0.0, head=4), "no head 4.*0 to 3"),
-            (Edit("resid_post", 0.0, head=0), "has no heads"),
+            (Intervention("blocks.2.attn.z", 0.0), "no site 'blocks.2.attn.z'.*blocks.1.attn.z"),
+            (Intervention("blocks.0.mlp_out", 0.0), "no site 'blocks.0.mlp_out'"),
+            (Intervention("blocks.0.attn.z", 0.0, head=4), "no head 4.*0 to 3"),
+            (Intervention("resid_post", 0.0, head=0), "has no heads"),
         ],
     )
-    def test_what_does_not_exist_is_refused_with_what_does(self, make_model, tokens, edit, message):
+    def test_an_impossible_intervention_is_refused_with_what_exists(self, make_model, tokens, intervention, message):
         with pytest.raises(ValueError, match=message):
-            make_model()(tokens, [edit])
+            make_model()(tokens, [intervention])
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"heads": 5}, "5 heads do not divide a width of 32"),
-        ({"layers": 0}, "layers must be positive"),
+        ({"n_heads": 5}, "5 heads do not divide a width of 32"),
+        ({"n_layers": 0}, "layers must be positive"),
         ({"positions": "absolute"}, "shortformer, rotary"),
         ({"positions": "rotary", "d_model": 12}, "even head width"),
     ],
 )
 def test_an_impossible_model_is_refused(changes, message):
-    spec = {"layers": 2, "d_model": 32, "heads": 4, "vocabulary": 40, "context": 24} | changes
+    spec = {"n_layers": 2, "d_model": 32, "n_heads": 4, "vocab_size": 40, "n_ctx": 24} | changes
     with pytest.raises(ValueError, match=message):
         Transformer(ModelSpec(**spec))

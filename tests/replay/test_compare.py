@@ -1,42 +1,48 @@
-"""Two runs side by side, planted: each kind of difference is found, and told for what it is."""
+"""Two planted runs side by side: each kind of difference is found and classified."""
 
 from pathlib import Path
 
 import pytest
 
 from reinduce import tables
-from reinduce.config.load import tolerances
-from reinduce.config.tree import Tolerance
+from reinduce.config.declare import Tolerance
 from reinduce.replay import compare, inventory
-from reinduce.replay.compare import ABSENT, DIFFERENT, IDENTICAL, WITHIN, Comparison, compared
+from reinduce.replay.compare import ABSENT, DIFFERENT, IDENTICAL, WITHIN, Comparison, compare_inventories
+from reinduce.replay.format_comparison import format_comparison
 from reinduce.replay.inventory import Group, Inventory
-from reinduce.replay.told import told
+from reinduce.replay.tolerances import find_tolerance
 
 SCORES = "paper/two/seed*/score/step*.parquet"
 WEIGHTS = "paper/two/seed*/train/checkpoints/step*.safetensors"
-ALLOWED = [Tolerance(metrics=["value of match*"], absolute=0.1, relative=0.0, why="planted")]
+PLANTED = Tolerance(absolute=0.1, reason="planted")
+
+
+def ALLOWED(name: str, study: str) -> Tolerance | None:
+    """The planted tolerance of `match`, and no other."""
+    return PLANTED if name.startswith("value of match") else None
 
 
 def table(digest="a", files=6, **means: float) -> Group:
     return Group("table", files, digest, {f"value of {name}": mean for name, mean in (means or {"match": 0.5}).items()})
 
 
-def row(claim="abrupt", verdict="holds", estimate=0.5, low=0.4, high=0.6) -> dict:
+def row(claim="abrupt", verdict="holds", estimate=0.5, ci_low=0.4, ci_high=0.6) -> dict:
     more = {"n_seeds": 5, "reason": "", "control_verdict": "fails"}
-    return {"study": "paper", "claim": claim, "verdict": verdict, "estimate": estimate, "low": low, "high": high} | more
+    numbers = {"estimate": estimate, "ci_low": ci_low, "ci_high": ci_high}
+    return {"study": "paper", "claim": claim, "verdict": verdict} | numbers | more
 
 
 def run(groups=None, claims=(), seeds=(0, 1)) -> Inventory:
     return Inventory("laptop", {"paper/two": list(seeds)}, groups or {SCORES: table()}, list(claims))
 
 
-def results(here: dict, there: dict, partial=False) -> dict[str, str]:
-    found = compare.artefacts(run(here), run(there), ALLOWED, partial)
+def results(candidate: dict, reference: dict, partial=False) -> dict[str, str]:
+    found = compare.compare_artefacts(run(candidate), run(reference), ALLOWED, partial)
     return {one.name: one.result for one in found}
 
 
 @pytest.mark.parametrize(
-    ("here", "expected"),
+    ("candidate", "expected"),
     [
         (table(), IDENTICAL),
         (table("b"), WITHIN),
@@ -47,37 +53,39 @@ def results(here: dict, there: dict, partial=False) -> dict[str, str]:
         (table("b", files=6, other=0.5), DIFFERENT),
     ],
 )
-def test_a_table_is_sorted_by_its_metrics_means(here, expected):
-    assert results({SCORES: here}, {SCORES: table()}) == {SCORES: expected}
+def test_a_table_is_classified_by_its_metrics_means(candidate, expected):
+    assert results({SCORES: candidate}, {SCORES: table()}) == {SCORES: expected}
 
 
-def test_a_metric_without_tolerance_must_be_the_same():
+def test_a_metric_without_tolerance_must_be_equal():
     assert results({SCORES: table("b", odd=1.0)}, {SCORES: table(odd=1.0)}) == {SCORES: WITHIN}
-    [one] = compare.artefacts(run({SCORES: table("b", odd=1.001)}), run({SCORES: table(odd=1.0)}), ALLOWED)
-    assert one.result == DIFFERENT and "nothing is allowed" in one.why and "1.001 here, 1 there" in one.why
+    [one] = compare.compare_artefacts(run({SCORES: table("b", odd=1.001)}), run({SCORES: table(odd=1.0)}), ALLOWED)
+    assert (
+        one.result == DIFFERENT and "no difference is allowed" in one.why and "candidate 1.001, reference 1" in one.why
+    )
 
 
-def test_a_table_without_measures_must_be_the_same():
+def test_a_table_without_measured_values_must_be_equal():
     runs = "paper/two/seed*/train/run.parquet"
     assert results({runs: Group("table", 2, "b")}, {runs: Group("table", 2, "a")}) == {runs: DIFFERENT}
 
 
-def test_weights_are_sorted_with_what_is_measured_from_them():
-    there = {SCORES: table(), WEIGHTS: Group("weights", 6, "a"), "paper/one/seed*/score/step*.parquet": table()}
+def test_weights_are_classified_with_the_tables_of_their_arm():
+    reference = {SCORES: table(), WEIGHTS: Group("weights", 6, "a"), "paper/one/seed*/score/step*.parquet": table()}
     other = {WEIGHTS: Group("weights", 6, "b")}
-    assert results(there | other, there)[WEIGHTS] == WITHIN
-    assert results(there | other | {SCORES: table("b", match=0.9)}, there)[WEIGHTS] == DIFFERENT
+    assert results(reference | other, reference)[WEIGHTS] == WITHIN
+    assert results(reference | other | {SCORES: table("b", match=0.9)}, reference)[WEIGHTS] == DIFFERENT
     elsewhere = {"paper/one/seed*/score/step*.parquet": table("b", match=0.9)}
-    assert results(there | other | elsewhere, there)[WEIGHTS] == WITHIN
+    assert results(reference | other | elsewhere, reference)[WEIGHTS] == WITHIN
 
 
-def test_what_only_one_of_them_has_is_told_apart():
+def test_files_of_one_run_alone_are_distinguished():
     assert results({SCORES: table()}, {"x": table()}) == {SCORES: DIFFERENT, "x": ABSENT}
     assert results({SCORES: table()}, {SCORES: table(), "x": table()}, partial=True) == {SCORES: IDENTICAL}
 
 
 @pytest.mark.parametrize(
-    ("here", "expected"),
+    ("candidate", "expected"),
     [
         (row(), IDENTICAL),
         (row(estimate=0.55), WITHIN),
@@ -86,31 +94,34 @@ def test_what_only_one_of_them_has_is_told_apart():
         (row(estimate=None), DIFFERENT),
     ],
 )
-def test_a_verdict_may_move_within_the_others_interval(here, expected):
-    [turn] = compare.verdicts(run(claims=[here]), run(claims=[row()]))
-    assert turn.result == expected
+def test_a_verdict_may_move_within_the_references_interval(candidate, expected):
+    [change] = compare.compare_verdicts(run(claims=[candidate]), run(claims=[row()]))
+    assert change.result == expected
 
 
-def test_a_verdict_without_an_interval_has_to_be_of_the_same_number():
-    """So it is where all seeds agree."""
-    none = {"low": None, "high": None, "verdict": "inconclusive"}
+def test_without_an_interval_the_estimates_must_be_equal():
+    """There is no interval where all seeds have one value."""
+    none = {"ci_low": None, "ci_high": None, "verdict": "inconclusive"}
     for estimate, expected in ((1.0, IDENTICAL), (1 - 2e-16, WITHIN), (0.99, DIFFERENT)):
-        [turn] = compare.verdicts(run(claims=[row(estimate=estimate, **none)]), run(claims=[row(estimate=1.0, **none)]))
-        assert turn.result == expected, estimate
+        [change] = compare.compare_verdicts(
+            run(claims=[row(estimate=estimate, **none)]), run(claims=[row(estimate=1.0, **none)])
+        )
+        assert change.result == expected, estimate
 
 
-def test_other_seeds_are_asked_for_verdicts_alone():
-    there = run(claims=[row(f"c{i}") for i in range(40)] + [row("open", "inconclusive")])
-    here = [row(f"c{i}", "fails" if i < 2 else "holds", estimate=9) for i in range(40)] + [row("open")]
-    found = compared(run(claims=here, seeds=(7, 8)), there, ALLOWED)
+def test_on_other_seeds_only_verdicts_are_compared():
+    reference = run(claims=[row(f"c{i}") for i in range(40)] + [row("open", "inconclusive")])
+    candidate = [row(f"c{i}", "fails" if i < 2 else "holds", estimate=9) for i in range(40)] + [row("open")]
+    found = compare_inventories(run(claims=candidate, seeds=(7, 8)), reference, ALLOWED)
     assert found.other_seeds and found.artefacts == []
-    # Two of forty turned: the claim that was undecided is not counted.
-    assert compare.stability(found.turns) == (38, 40) and found.agrees
-    lines = "\n".join(told(found, Path("results/reference")))
-    assert "38 of 41 verdicts are the same on other seeds; of those that hold or fail there, 38 of 40 (95.0%)" in lines
-    assert "paper.c0: holds (0.5 [0.4, 0.6]) there, fails (9 [0.4, 0.6]) here" in lines
-    here[2] |= {"verdict": "inconclusive"}
-    assert not compared(run(claims=here, seeds=(7, 8)), there, ALLOWED).agrees
+    # Two of forty changed; the claim that was inconclusive is not counted.
+    assert compare.count_unchanged(found.verdict_changes) == (38, 40) and found.agrees
+    lines = "\n".join(format_comparison(found, Path("results/reference")))
+    assert "38 of 41 verdicts are unchanged on other seeds; of those that hold or fail in the reference, " in lines
+    assert " in the reference, 38 of 40 (95.0%)." in lines
+    assert "paper.c0: reference holds (0.5 [0.4, 0.6]), candidate fails (9 [0.4, 0.6])" in lines
+    candidate[2] |= {"verdict": "inconclusive"}
+    assert not compare_inventories(run(claims=candidate, seeds=(7, 8)), reference, ALLOWED).agrees
 
 
 @pytest.mark.parametrize(("result", "agrees"), [(IDENTICAL, True), (WITHIN, True), (DIFFERENT, False), (ABSENT, False)])
@@ -119,38 +130,48 @@ def test_a_run_agrees_if_nothing_differs_beyond_tolerance(result, agrees):
 
 
 def test_runs_of_different_scales_are_not_compared():
-    with pytest.raises(ValueError, match="one run is at smoke scale, the other at laptop"):
-        compared(Inventory("smoke", {}, {}, []), run(), ALLOWED)
+    with pytest.raises(ValueError, match="the candidate is at smoke scale, the reference at laptop"):
+        compare_inventories(Inventory("smoke", {}, {}, []), run(), ALLOWED)
 
 
-def test_means_are_taken_metric_by_metric_over_what_was_scored(tmp_path):
+def test_means_are_computed_metric_by_metric_over_finite_values(tmp_path):
     values = {"match": [1.0, 3.0, None, float("nan")], "copy": [5.0]}
-    keys = {"study": "paper", "arm": "two", "seed": 0, "step": 1, "tokens": 1, "layer": 0, "metric_version": 1, "n": 1}
+    keys = {
+        "study": "paper",
+        "arm": "two",
+        "seed": 0,
+        "step": 1,
+        "tokens": 1,
+        "layer": 0,
+        "metric_version": 1,
+        "n_items": 1,
+    }
     rows = [
         keys | {"head": head, "metric": name, "value": value}
         for name, listed in values.items()
         for head, value in enumerate(listed)
     ]
     path = tables.write_rows("scores", rows, tmp_path / "scores.parquet")
-    assert inventory.means(tables.read_table("scores", [path])) == {"value of copy": 5.0, "value of match": 2.0}
+    assert inventory.compute_means(tables.read_table("scores", [path])) == {"value of copy": 5.0, "value of match": 2.0}
 
 
 def test_a_reference_is_read_as_it_was_written(tmp_path):
     ledger = tmp_path / "ledger.json"
     ledger.write_text('{"claims": [{"study": "paper"}]}')
     made = Inventory("laptop", {"paper/two": [0, 1]}, {SCORES: table(match=0.123456789123)}, [])
-    inventory.write(made, tmp_path / "reference", ledger)
-    found = inventory.read(tmp_path / "reference")
+    inventory.write_reference(made, tmp_path / "reference", ledger)
+    found = inventory.read_reference(tmp_path / "reference")
     assert found.claims == [{"study": "paper"}] and found.seeds == made.seeds
-    assert compare.artefacts(made, found, [])[0].result == IDENTICAL
+    assert compare.compare_artefacts(made, found, [])[0].result == IDENTICAL
     (tmp_path / "reference/inventory.json").write_text("{}")
     with pytest.raises(ValueError, match="not a reference"):
-        inventory.read(tmp_path / "reference")
+        inventory.read_reference(tmp_path / "reference")
 
 
-def test_every_tolerance_has_its_reason_and_the_first_that_fits_counts():
-    allowed = tolerances(Path(__file__).parents[2])
-    assert all(len(one.why) > 20 and one.of(1.0) > 0 for one in allowed)
-    assert compare.tolerance_of("value of prefix_midpoint", allowed).absolute == 20
-    assert compare.tolerance_of("value of prefix_matching", allowed).absolute == 0.02
-    assert compare.tolerance_of("value of something_new", allowed) is None
+def test_tolerances_are_those_that_metrics_declare():
+    assert find_tolerance("value of prefix_midpoint", "olsson2022").absolute == 20
+    assert find_tolerance("baseline of icl_score:112-127/8-13", "olsson2022").absolute == 0.03
+    assert find_tolerance("value of induction_strength", "singh2024").absolute == 0.02
+    assert find_tolerance("value of induction_strength", "olsson2022") is None, "another study's metric"
+    assert find_tolerance("gradient_norm", "olsson2022").relative == 0.05
+    assert find_tolerance("value of something_new", "olsson2022") is None

@@ -1,3 +1,5 @@
+"""The ledger as front page and as table for a terminal."""
+
 import argparse
 import base64
 import io
@@ -8,29 +10,43 @@ import pytest
 from PIL import Image
 
 from reinduce.report import command, index, ledger
-from reinduce.trace.manifest import Made, write_manifest
+from reinduce.trace.manifest import StageOutputs, write_manifest
 
 LONG = "a-claim-whose-name-" + "goes-on-" * 12
+SCRIPT = "<script>alert('x')</script> & more"
 
 
 def row(**changes) -> dict:
     claim = {
         "study": "paper2020",
         "claim": "heads-copy",
-        "says": "Heads copy.",
+        "statement": "Heads copy.",
         "verdict": "holds",
         "figure": "anatomy",
     }
-    claim |= {"estimate": 0.91234, "low": 0.85, "high": 0.97, "n_seeds": 5, "register": "A-01", "unit": "share"}
+    claim |= {
+        "estimate": 0.91234,
+        "ci_low": 0.85,
+        "ci_high": 0.97,
+        "n_seeds": 5,
+        "claim_number": "A-01",
+        "unit": "share",
+    }
     return claim | {"criterion": "mean above 0.5", "control_verdict": "fails", "scale": "laptop"} | changes
 
 
 @pytest.fixture
 def written(tmp_path):
     rows = [
-        row(why="said the paper"),
-        row(claim="a<b", says="<script>alert('x')</script> & more", verdict="fails", figure="lost", paper_value='"<1"'),
-        row(claim=LONG, verdict="inconclusive", estimate=None, low=None, high=None, n_seeds=0, reason="no heads"),
+        row(why="the paper's number"),
+        row(
+            claim="a<b",
+            statement="<script>alert('x')</script> & more",
+            verdict="fails",
+            figure="lost",
+            paper_value='"<1"',
+        ),
+        row(claim=LONG, verdict="inconclusive", estimate=None, ci_low=None, ci_high=None, n_seeds=0, reason="no heads"),
     ]
     path = tmp_path / "ledger.json"
     path.write_text(json.dumps({"scale": "laptop", "n_claims": len(rows), "claims": rows}))
@@ -43,10 +59,12 @@ def written(tmp_path):
     return path, figure
 
 
-def page_of(written, out) -> str:
-    # The page is made of what rules made.
+def make_page(written, out) -> str:
+    # The page accepts only files that a rule made.
     for path in written:
-        write_manifest(Made(path.with_suffix(".manifest.json"), [], [path]), "reinduce.report", 0.0, ["planted"])
+        write_manifest(
+            StageOutputs(path.with_suffix(".manifest.json"), [], [path]), "reinduce.report", 0.0, ["planted"]
+        )
     parser = argparse.ArgumentParser()
     command.add_index_arguments(parser)
     made = command.run_index(parser.parse_args([str(written[0]), "--figures", str(written[1]), "--out", str(out)]))
@@ -55,44 +73,44 @@ def page_of(written, out) -> str:
 
 
 def test_the_front_page_links_and_counts(written, tmp_path):
-    page = page_of(written, tmp_path / "index.html")
+    page = make_page(written, tmp_path / "index.html")
     assert page.count('href="figures/paper2020.anatomy.html"') == 3  # two claims and a thumbnail
     assert 'href="claims/paper2020.heads-copy.json"' in page
-    assert "0.912 [0.85, 0.97]" in page and "said the paper" in page and "no heads" in page
+    assert "0.912 [0.85, 0.97]" in page and "the paper&#39;s number" in page and "no heads" in page
     assert "Heads &amp; tails" in page and "&amp;amp;" not in page
     counts = re.findall(r'<b>(\d+)</b><span class="badge \w+">(\w+)</span>', page)
     assert counts == [("1", "holds"), ("1", "fails"), ("1", "inconclusive")]
 
 
-def test_the_front_page_escapes_and_needs_nothing_else(written, tmp_path):
-    page = page_of(written, tmp_path / "index.html")
+def test_the_front_page_escapes_values_and_is_self_contained(written, tmp_path):
+    page = make_page(written, tmp_path / "index.html")
     assert "<script" not in page and "&lt;script&gt;" in page
     assert 'href="claims/paper2020.a%3Cb.json"' in page
     assert not re.findall(r"https?://|<link|@import", page)
-    assert page == page_of(written, tmp_path / "index.html")
+    assert page == make_page(written, tmp_path / "index.html")
 
 
 def test_thumbnails_are_small(written, tmp_path):
-    thumbnail = re.search(r'base64,([^"]+)"', page_of(written, tmp_path / "index.html"))[1]
+    thumbnail = re.search(r'base64,([^"]+)"', make_page(written, tmp_path / "index.html"))[1]
     size = Image.open(io.BytesIO(base64.b64decode(thumbnail))).size
-    assert all(side <= most for side, most in zip(size, index.THUMBNAIL, strict=True))
+    assert all(side <= most for side, most in zip(size, index.THUMBNAIL_SIZE, strict=True))
 
 
-def test_only_the_smoke_scale_is_warned_of(written, tmp_path):
-    assert "say nothing about the claims" not in page_of(written, tmp_path / "index.html")
+def test_only_the_smoke_scale_has_a_warning(written, tmp_path):
+    assert "Its verdicts mean nothing" not in make_page(written, tmp_path / "index.html")
     written[0].write_text(written[0].read_text().replace('"scale": "laptop"', '"scale": "smoke"'))
-    assert "say nothing about the claims" in page_of(written, tmp_path / "index.html")
+    assert "Its verdicts mean nothing" in make_page(written, tmp_path / "index.html")
 
 
-def test_show_prints_a_table_and_where_the_report_lies(written):
-    lines = command.ledger_of(written[0].parent).splitlines()
-    assert max(map(len, lines)) <= ledger.WIDTH
+def test_show_prints_a_table_and_the_path_of_the_report(written):
+    lines = command.format_results(written[0].parent).splitlines()
+    assert max(map(len, lines)) <= ledger.MAX_WIDTH
     assert re.fullmatch(r"A-01  heads-copy +holds +0\.912 \[0\.85, 0\.97\] +5 +anatomy", lines[2])
     assert "…" in lines[4] and "inconclusive" in lines[4]
     assert "3 claims at scale laptop: 1 holds, 1 fails, 1 inconclusive" in lines
     assert lines[-1] == f"The report: {written[0].parent / 'index.html'}"
     (written[0].parent / "ledger.refused.txt").touch()
-    assert "THIS LEDGER IS OLD" in command.ledger_of(written[0].parent).splitlines()[-1]
+    assert "THIS LEDGER IS OUTDATED" in command.format_results(written[0].parent).splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -107,11 +125,11 @@ def test_a_broken_ledger_is_named(tmp_path, content, what):
     path = tmp_path / "ledger.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=f"ledger.json.*{what}"):
-        ledger.read(path)
+        ledger.read_ledger(path)
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(None, "–"), (0.123456, "0.123"), (-1234.5, "-1234"), (5, "5"), (99999, "99999"), (0, "0")]
 )
 def test_numbers_stay_readable(value, text):
-    assert ledger.number(value) == text
+    assert ledger.format_number(value) == text

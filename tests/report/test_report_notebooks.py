@@ -1,4 +1,4 @@
-"""Figures really run here: a kernel is started, cells are executed, pages are written."""
+"""Figures run with a real kernel: cells are executed, pages are written."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from reinduce.report import notebooks
 
 ROOT = Path(__file__).parents[2]
-FIGURES = sorted((ROOT / "workflow" / "studies").glob("*/*.py"))
+FIGURES = sorted((ROOT / "workflow" / "studies").glob("*/figures/*.py"))
 SCRIPT = """\
 # %% [markdown]
 # # One & two
@@ -22,7 +22,7 @@ import sys
 
 import matplotlib.pyplot as plt
 
-print("told to use", n, file=sys.stderr)
+print("parameter", n, file=sys.stderr)
 plt.plot([0, n])
 print("n is", n)
 """
@@ -30,11 +30,11 @@ print("n is", n)
 
 def run(folder: Path, source: Path, parameters: dict) -> tuple[Path, Path, Path]:
     executed, ipynb, html = folder / "log.ipynb", folder / "out" / "a.b.ipynb", folder / "out" / "a.b.html"
-    notebooks.make(source, parameters, executed, ipynb, html)
+    notebooks.make_figure(source, parameters, executed, ipynb, html)
     return executed, ipynb, html
 
 
-def test_a_figure_is_made_clean_and_the_same_twice(tmp_path, monkeypatch, caplog):
+def test_a_figure_has_no_volatile_parts_and_is_reproducible(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
     source = tmp_path / "small.py"
     source.write_text(SCRIPT)
@@ -48,10 +48,10 @@ def test_a_figure_is_made_clean_and_the_same_twice(tmp_path, monkeypatch, caplog
     assert "n is 3" in str(notebook.cells)
     assert [cell.id for cell in notebook.cells] == [f"cell-{i}" for i in range(len(notebook.cells))]
     assert "papermill" not in notebook.metadata and "execution" not in str([cell.metadata for cell in notebook.cells])
-    assert "told to use 3" in caplog.text and "told to use" not in str([cell.get("outputs") for cell in notebook.cells])
+    assert "parameter 3" in caplog.text and "parameter" not in str([cell.get("outputs") for cell in notebook.cells])
 
 
-def test_a_page_needs_nothing_but_itself(tmp_path):
+def test_a_page_is_self_contained(tmp_path):
     source = tmp_path / "small.py"
     source.write_text(SCRIPT)
     page = run(tmp_path, source, {"n": 3})[2].read_text()
@@ -61,7 +61,7 @@ def test_a_page_needs_nothing_but_itself(tmp_path):
     assert not re.findall(r"https?://|<script|<link|@import", page)
 
 
-def test_a_failed_figure_is_kept_and_says_where(tmp_path):
+def test_a_failed_figure_is_kept_and_the_error_names_the_cell(tmp_path):
     source = tmp_path / "small.py"
     source.write_text(SCRIPT + "\n# %%\nweights = {}\nweights['lost']\n")
     with pytest.raises(
@@ -89,7 +89,7 @@ def test_a_missing_source_is_named(tmp_path):
 @pytest.mark.parametrize("source", FIGURES, ids=lambda path: path.stem)
 def test_every_figure_runs_on_a_small_study(source, small_results, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    parameters = {"results": str(small_results), "study": source.parent.name, "scale": "smoke"}
+    parameters = {"results": str(small_results), "study": source.parent.parent.name, "scale": "smoke"}
     _, ipynb, _ = run(tmp_path, source, parameters)
     cells = nbformat.read(ipynb, as_version=4).cells
     pictures = [output for cell in cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]

@@ -1,79 +1,116 @@
-"""Measures of a checkpoint, put together: what a model has is measured, and what it lacks is left out."""
-
-import math
+"""Metrics of a checkpoint, put together: what a model has is measured, and what it lacks is left out."""
 
 import pytest
-import torch
 
-from reinduce.config.specs import MeasureSpec
-from reinduce.model.patterns import induction_pattern
-from reinduce.score import trajectory
-from reinduce.score.checkpoint import head_scores, model_scores, read_frozen_sets
-from reinduce.score.heads import diagonals, prefix_matching, repeat_offsets
-from reinduce.score.losses import heldout_losses, repeat_gain
-from reinduce.task.evaluation import read_questions, skill
+from reinduce.config.declare import Metric, Tolerance
+from reinduce.score.checkpoint import CheckpointScorer
+from reinduce.score.command import extend_curves, measure_run
+
+FREE = Tolerance(reason="planted")
+
+
+def test_a_model_without_heads_has_no_scores_of_heads_but_all_of_its_own(score):
+    found = score("repeated_phrases", mixer="gru")
+    assert found.of_heads == {}
+    assert set(found.of_model) == set(score("repeated_phrases").of_model)
+    curves = {name: [(0, 4.0), (10, value)] for name, value in found.of_model.items()}
+    made = {row["metric"]: row["value"] for row in measure_run(found.metrics, curves, found.settings)}
+    assert made["induction_onset_step"] is made["prefix_midpoint"] is None
+    assert made["icl_midpoint"] is not None
+    assert made["icl_midpoint:112-127/8-13"] == made["icl_midpoint"]
+
+
+def test_every_metric_of_the_plan_has_rows_with_its_version_and_its_number_of_examples(score):
+    found = score("repeated_phrases")
+    measured = {name for name, metric in found.metrics.items() if metric.level != "run"}
+    assert {row["metric"].split(":")[0] for row in found.rows} == measured
+    assert {row["metric_version"] for row in found.rows} == {1}
+    n = {row["metric"]: row["n_items"] for row in found.rows}
+    assert (n["loss"], n["prefix_matching"], n["copying"], n["previous_token"]) == (20, 10, 10, 20)
+    assert n["ov_eigenvalues"] == 1, "weights are read once"
+    assert all(len(layer) == 4 for layers in found.of_heads.values() for layer in layers)
+    assert found.of_heads["qk_trace"][0] == [None] * 4 and None not in found.of_heads["qk_trace"][1]
+
+
+def test_chosen_metrics_alone_are_measured_with_what_they_need(score):
+    found = score("repeated_phrases", chosen=["qk_trace", "loss"])
+    assert set(found.of_heads) == {"qk_trace", "previous_token"} and set(found.of_model) == {"loss"}
+    whole = score("repeated_phrases")
+    assert found.of_heads == {name: whole.of_heads[name] for name in found.of_heads}
+    assert found.of_model["loss"] == whole.of_model["loss"]
+
+
+def test_the_curve_of_heads_is_that_of_the_best(score):
+    found, curves = score("repeated_phrases"), {}
+    for step in (0, 10):
+        extend_curves(curves, step, found.rows)
+    best = max(value for layer in found.of_heads["prefix_matching"] for value in layer)
+    assert curves["prefix_matching"] == [(0, best), (10, best)]
+    assert curves["loss"] == [(0, found.of_model["loss"]), (10, found.of_model["loss"])]
+    # A head without a value is no head of the curve.
+    assert curves["qk_trace"][0][1] == max(found.of_heads["qk_trace"][1])
 
 
 @pytest.fixture
-def measured(make_model, prepare, pairs):
-    """Head and model scores of a random model on a task."""
+def planted(score):
+    """Rows of metrics that are made up for the test, at a checkpoint that is an end or not."""
 
-    def run(task, **changes):
-        _, folder = prepare(task, {"vocabulary": 128, "context": 128}, out=task)
-        sets = read_frozen_sets(folder)
-        model = make_model(vocabulary=128, context=128, **changes)
-        losses = [heldout_losses(model, tokens) for tokens in (sets.heldout, sets.repeated)]
-        return head_scores(model, sets), model_scores(*losses, sets, MeasureSpec(pairs=pairs, derivative=(32, 120)))
+    def run(is_end=True, **metrics):
+        found = score("repeated_phrases", chosen=["loss"])
+        made = {
+            name: Metric(name=name, compute=compute, description="", tolerance=FREE, **facts)
+            for name, (compute, facts) in metrics.items()
+        }
+        scorer = CheckpointScorer(made, found.sets, found.settings)
+        return list(scorer.score(found.model, is_end, scorer.run_passes(found.model, is_end)))
 
     return run
 
 
-def test_a_model_without_heads_has_no_scores_of_heads_but_all_of_its_own(measured):
-    of_heads, of_model = measured("phrases", mixer="gru")
-    assert of_heads == {}
-    assert set(of_model) == set(measured("phrases")[1])
-    made = trajectory.measures(
-        {name: [(0, 4.0), (10, value)] for name, value in of_model.items()}, [], ["112-127/8-13"], 0.3
+def test_a_metric_may_give_several_values_each_under_its_own_name(planted):
+    rows = planted(many=(lambda inputs: {"": 1.0, "early": 2.0, "late": (None, 3)}, {"level": "model"}))
+    assert [(row["metric"], row["value"], row["n_items"]) for row in rows] == [
+        ("many", 1.0, 1),
+        ("many:early", 2.0, 1),
+        ("many:late", None, 3),
+    ]
+
+
+def test_a_metric_of_layers_has_a_row_for_each(planted):
+    rows = planted(depth=(lambda inputs, layer: float(layer), {"level": "layer", "version": 3}))
+    assert rows == [
+        {"metric": "depth", "metric_version": 3, "layer": layer, "n_items": 1, "value": float(layer)}
+        for layer in (0, 1)
+    ]
+
+
+def test_a_metric_on_several_sets_is_named_by_each(planted):
+    facts = {"level": "model", "evaluation_sets": ("repeated", "random"), "sites": ("losses",)}
+    rows = planted(mean=(lambda inputs: inputs.losses.mean().item(), facts))
+    assert [(row["metric"], row["n_items"]) for row in rows] == [("mean:repeated", 10), ("mean:random", 10)]
+    assert rows[0]["value"] != rows[1]["value"]
+
+
+def test_a_metric_of_the_ends_is_not_measured_between_them(planted):
+    facts = {"level": "model", "only_ends": True, "evaluation_set": "repeated", "sites": ("losses",)}
+    assert planted(is_end=False, last=(lambda inputs: 1.0, facts)) == []
+    assert len(planted(is_end=True, last=(lambda inputs: 1.0, facts))) == 1
+
+
+def test_a_metric_sees_no_more_examples_than_it_asks_for(planted):
+    def count(inputs):
+        assert len(inputs.tokens) == len(inputs.losses) == 7
+        assert all(len(value) == 7 for value in inputs.cache.values())
+        return float(len(inputs.cache))
+
+    facts = {"level": "model", "evaluation_set": "heldout", "sites": ("losses", "v"), "examples": 7}
+    rows = planted(few=(count, facts), all=(lambda inputs: float(len(inputs.tokens)), facts | {"examples": None}))
+    assert [(row["metric"], row["value"], row["n_items"]) for row in rows] == [("few", 2.0, 7), ("all", 20.0, 20)]
+
+
+def test_a_metric_reads_the_values_of_those_that_it_comes_after(planted):
+    rows = planted(
+        first=(lambda inputs: 4.0, {"level": "model"}),
+        second=(lambda inputs: inputs.values["first"] / 2, {"level": "model", "after": ("first",)}),
     )
-    assert made["formation_step"] is made["prefix_midpoint"] is None
-    assert made["icl_midpoint"] is not None
-
-
-def test_only_tasks_with_translations_have_fuzzy_scores(measured):
-    assert "fuzzy_matching" not in measured("phrases")[0]
-    of_heads, _ = measured("synonyms")
-    for metric in ("fuzzy_matching", "fuzzy_matching_shuffled"):
-        assert len(of_heads[metric]) == 2
-        assert all(((values >= 0) & (values < 0.5)).all() for values in of_heads[metric])
-
-
-def test_a_head_for_meanings_matches_translations_and_one_for_tokens_does_not():
-    """Planted patterns on a list of words and its translation."""
-    generator = torch.Generator().manual_seed(0)
-    said = torch.stack([torch.randperm(63, generator=generator)[:25] + 1 for _ in range(6)])
-    start = torch.zeros(6, 1, dtype=torch.int64)
-    meanings, tokens = torch.cat((start, said, said), 1), torch.cat((start, said, said + 63), 1)
-    for seen, expected in ((meanings, 1.0), (tokens, 0.0)):
-        pattern = induction_pattern(seen)[:, None]
-        weights = diagonals(pattern, repeat_offsets(25, 51))
-        assert prefix_matching(weights, 25).item() == pytest.approx(expected, abs=0.03)
-
-
-def test_a_repeat_is_worth_what_it_saves():
-    losses = torch.full((3, 40), 5.0)
-    losses[:, 10:] = 1.5
-    assert repeat_gain(losses, 10) == pytest.approx(3.5)
-
-
-def test_skill_is_nothing_by_chance_and_one_for_certainty():
-    member = torch.tensor([[True, False], [True, False]])
-    for loss, expected in ((math.log(4), 0.0), (0.0, 1.0), (50.0, -1 / 3)):
-        losses = torch.tensor([[loss, 9.0], [loss, 9.0]])
-        assert skill(losses, member, 1 / 4).tolist() == pytest.approx([expected] * 2, abs=1e-6)
-
-
-def test_an_untrained_model_answers_by_chance(measured, tmp_path):
-    _, of_model = measured("suite")
-    kinds = [asked.kind for asked in read_questions(tmp_path / "suite")]
-    skills = [of_model[f"skill:{kind}"] for kind in kinds]
-    assert len(skills) == 5 and all(-0.35 < value < 0.1 for value in skills)
+    assert [row["value"] for row in rows] == [4.0, 2.0]

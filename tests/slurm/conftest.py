@@ -1,4 +1,4 @@
-"""A real SLURM cluster on this machine, and copies of the project that run on it."""
+"""A SLURM cluster on this machine, and copies of the project whose jobs run on it."""
 
 import contextlib
 import subprocess
@@ -10,48 +10,48 @@ from pathlib import Path
 import pytest
 
 from tests.project import Project
-from tests.slurm.cluster import Cluster, Job, missing
+from tests.slurm.cluster import Cluster, Job, describe_missing_programs
 
-# Status is asked for at once, as jobs here take seconds; the rest is the profile's own.
+# Snakemake checks jobs at once, because they take seconds here; the other settings are those of the profile.
 PROFILE = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1")
 
 
 def pytest_collection_modifyitems(items):
-    """All tests here are marked `slurm`, and skipped where there is none."""
-    why = missing()
+    """Mark all tests here `slurm`, and skip them if SLURM is not installed."""
+    reason = describe_missing_programs()
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slurm)
-            if why:
-                item.add_marker(pytest.mark.skip(reason=why))
+            if reason:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """Two nodes with two GPUs each, that are none."""
-    # A name that is short enough for sockets.
+    """A cluster of two nodes with two fake GPUs each."""
+    # The path must be short enough for sockets.
     with tempfile.TemporaryDirectory() as folder, Cluster(folder) as running:
         yield running
 
 
 class OnCluster(Project):
-    """A copy of the project whose jobs go to the cluster."""
+    """A copy of the project whose jobs run on the cluster."""
 
     def __init__(self, root: Path, cluster: Cluster):
         super().__init__(root, cluster.environment())
         self.cluster = cluster
 
     def jobs(self, rule: str = "") -> list[Job]:
-        """This copy's jobs, ended ones too, in the order of their submission; `rule`: those of one."""
+        """List the jobs of this copy, ended ones too, in the order of submission; `rule`: those of one rule only."""
         own = [job for job in self.cluster.jobs() if Path(job.workdir) == self.root]
         return sorted((job for job in own if job.comment.startswith(f"rule_{rule}")), key=lambda job: int(job.id))
 
     @contextlib.contextmanager
     def running(self, *arguments: str) -> Iterator[subprocess.Popen]:
-        """A run of snakemake that is ended, with its jobs, if the block leaves it behind."""
-        # Into a file: nobody reads a pipe while the run goes on.
-        with open(self.root / "said.txt", "w") as said:
-            run = self.started(*PROFILE, *arguments, says_to=said)
+        """Start Snakemake; kill it and cancel its jobs if they still run at the end of the block."""
+        # Its output goes to a file, since no one reads a pipe during the run.
+        with open(self.root / "output.txt", "w") as output:
+            run = self.start_snakemake(*PROFILE, *arguments, output=output)
         try:
             yield run
         finally:
@@ -62,9 +62,9 @@ class OnCluster(Project):
                 if job.state in ("PENDING", "RUNNING"):
                     self.cluster.cancel(job.id)
 
-    def said(self) -> str:
-        """What that run says."""
-        return (self.root / "said.txt").read_text()
+    def read_output(self) -> str:
+        """Return the output of the run that `running` started."""
+        return (self.root / "output.txt").read_text()
 
 
 @pytest.fixture
@@ -72,10 +72,13 @@ def project(cluster, tmp_path) -> OnCluster:
     return OnCluster(tmp_path, cluster)
 
 
-def until(found: Callable[[], object], what: str, seconds: float = 120.0) -> object:
-    """What `found` gives once it gives something; fails the test with `what` if it never does."""
+def wait_for(find: Callable[[], object], problem: str, seconds: float = 600.0) -> object:
+    """Call `find` until it returns something, and return that; fail the test with `problem` if it takes too long.
+
+    The limit only ends a wait for something that never comes: on a busy machine a first save took more than two minutes.
+    """
     deadline = time.monotonic() + seconds
-    while not (value := found()):
-        assert time.monotonic() < deadline, f"after {seconds:.0f} s: {what}"
+    while not (value := find()):
+        assert time.monotonic() < deadline, f"after {seconds:.0f} s: {problem}"
         time.sleep(0.2)
     return value

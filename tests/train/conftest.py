@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from reinduce.config.specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, to_json
-from reinduce.train import short
+from reinduce.config.job_specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, to_json
+from reinduce.train import compiled
 
 
 @pytest.fixture(autouse=True)
-def nothing_compiled():
-    """No test meets the compiled losses of another."""
+def clear_compiled_losses():
+    """Tests do not share compiled losses."""
     yield
-    short.compiled.cache_clear()
+    compiled.compiled_losses.cache_clear()
 
 
 @dataclasses.dataclass
@@ -33,7 +33,7 @@ class Training:
         return [*start, "--data", str(self.data), "--out", str(out)]
 
     def start(self, out: Path, *options: str, **environment: str) -> subprocess.Popen:
-        """In a process group of its own, so that it can be ended with all its children."""
+        """Start it in a process group of its own, so that it can be ended with all its children."""
         return subprocess.Popen(
             self.command(out, *options),
             stdout=subprocess.PIPE,
@@ -45,28 +45,34 @@ class Training:
 
     def run(self, out: Path, *options: str, **environment: str) -> subprocess.CompletedProcess:
         process = self.start(out, *options, **environment)
-        said, _ = process.communicate(timeout=300)
-        return subprocess.CompletedProcess(process.args, process.returncode, said)
+        output, _ = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, output)
 
 
 @pytest.fixture
 def training(prepare, tmp_path):
-    """A training of some seconds, of two parts a batch; keyword arguments replace its settings."""
+    """A training of some seconds, with two parts a batch; keyword arguments replace its settings."""
 
     def make(**changes) -> Training:
-        _, data = prepare("phrases", {"vocabulary": 40, "context": 32})
-        model = ModelSpec(layers=2, d_model=32, heads=4, vocabulary=40, context=32)
-        spec = {"steps": 300, "batch": 16, "learning_rate": 3e-3, "save_every": 20, "parts": 2} | changes
+        _, data = prepare("repeated_phrases", {"vocab_size": 40, "n_ctx": 32})
+        model = ModelSpec(n_layers=2, d_model=32, n_heads=4, vocab_size=40, n_ctx=32)
+        spec = {
+            "steps": 300,
+            "batch_size": 16,
+            "learning_rate": 3e-3,
+            "save_every": 20,
+            "grad_accum_steps": 2,
+        } | changes
         train = TrainSpec(**spec, checkpoints=CheckpointSpec(every={0: 30}))
         arm = tmp_path / "train.json"
-        arm.write_text(to_json(ArmSpec(study="s", arm="a", task="phrases", model=model, train=train)))
+        arm.write_text(to_json(ArmSpec(study="s", arm="a", task="repeated_phrases", model=model, train=train)))
         return Training(arm, data)
 
     return make
 
 
 def contents(out: Path) -> dict[str, str]:
-    """SHA-256 of every result of a training; what it tells of itself in the manifest is volatile."""
+    """SHA-256 of every result of a training, without the manifest, which is volatile."""
     found = {path.relative_to(out).as_posix(): path for path in sorted(out.rglob("*")) if path.is_file()}
     return {
         name: hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""A disk that is full or cannot be written to: one line, nothing half-written, and a way on."""
+"""A full or read-only disk: one line of error, no partial file, and a run that can be repeated."""
 
 import contextlib
 import subprocess
@@ -26,7 +26,7 @@ def disk(tmp_path):
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
-def test_a_full_disk_is_said_in_a_line_and_the_training_goes_on_once_there_is_room(training, disk, tmp_path, count):
+def test_a_full_disk_is_reported_in_one_line_and_training_resumes_once_there_is_space(training, disk, tmp_path, count):
     folder, remount = disk
     small = training(steps=60)
     done = small.run(folder / "out", "--processes", count)
@@ -41,7 +41,7 @@ def test_a_full_disk_is_said_in_a_line_and_the_training_goes_on_once_there_is_ro
     assert contents(folder / "out") == contents(tmp_path / "whole")
 
 
-def test_a_folder_that_cannot_be_written_to_is_said_in_a_line(training, disk):
+def test_a_read_only_folder_is_reported_in_one_line(training, disk):
     folder, remount = disk
     assert remount("ro")
     for log in ((), ("--log", str(folder / "train.log"))):

@@ -1,4 +1,4 @@
-"""Trainings killed without warning at random moments, and started again until they are done."""
+"""Trainings killed without warning at random moments, and restarted until they finish."""
 
 import contextlib
 import random
@@ -13,12 +13,12 @@ from .conftest import contents
 
 KILLS = 20
 STARTING = 5
-"""Every so many kills, one comes before anything is trained."""
+"""One in so many kills comes before anything is trained."""
 
 
 def wrote_since(out: Path, moment: int) -> bool:
     """Whether a training has written anything since, in nanoseconds since 1970."""
-    with contextlib.suppress(FileNotFoundError):  # What is renamed while it is looked at.
+    with contextlib.suppress(FileNotFoundError):  # A file may be renamed between listing and stat.
         return any(path.stat().st_mtime_ns > moment for path in out.rglob("*") if path.is_file())
     return True
 
@@ -33,14 +33,14 @@ def until_it_writes(process: subprocess.Popen, out: Path, moment: int) -> float:
 
 @pytest.mark.parametrize("count", ["1", "2"])
 def test_killed_at_random_moments_it_ends_in_the_same_bytes(training, tmp_path, count, record_property):
-    """In starting, training, saving or publishing; of several the first is killed, and the others end with it."""
+    """Kills come while starting, training, saving or publishing; with several processes the first is killed."""
     small, draw = training(), random.Random(int(count))
     process = small.start(tmp_path / "whole", "--processes", count)
     starts = until_it_writes(process, tmp_path / "whole", 0)
     began = time.monotonic()
-    said, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=300)
     trains = time.monotonic() - began
-    assert process.returncode == 0, said
+    assert process.returncode == 0, output
     wanted = contents(tmp_path / "whole")
     kills = working = runs = 0
     while kills < KILLS:
@@ -63,8 +63,8 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(training, tmp_path, 
                 working += wrote_since(out, moment)
                 process.send_signal(signal.SIGKILL)
                 kills += 1
-            said, _ = process.communicate(timeout=60)
-            assert not done or process.returncode == 0, said
+            output, _ = process.communicate(timeout=60)
+            assert not done or process.returncode == 0, output
         assert contents(out) == wanted
     assert working >= KILLS // 2
     record_property(

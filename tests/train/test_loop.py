@@ -7,16 +7,17 @@ import hashlib
 import pytest
 import torch
 
-from reinduce.config.specs import ArmSpec, CheckpointSpec, GraftSpec, ModelSpec, TrainSpec
+from reinduce.config.job_specs import ArmSpec, CheckpointSpec, GraftSpec, ModelSpec, TrainSpec
 from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
 from reinduce.model.transformer import Transformer, token_losses
-from reinduce.train.loop import AdamW, learning_rate, train
-from reinduce.train.stop import Stop, Stopped
+from reinduce.train.loop import train
+from reinduce.train.optimizer import AdamW, learning_rate
+from reinduce.train.preemption import Preempted, StopRequest
 
 
 def arm(**changes) -> ArmSpec:
-    model = ModelSpec(layers=1, d_model=16, heads=2, vocabulary=11, context=12, mlp_ratio=1.0, smeared_keys=True)
-    spec = {"steps": 40, "batch": 8, "learning_rate": 0.02, "warmup": 5, "save_every": 10, "weight_decay": 0.1}
+    model = ModelSpec(n_layers=1, d_model=16, n_heads=2, vocab_size=11, n_ctx=12, mlp_ratio=1.0, smeared_keys=True)
+    spec = {"steps": 40, "batch_size": 8, "learning_rate": 0.02, "warmup": 5, "save_every": 10, "weight_decay": 0.1}
     return ArmSpec(
         study="s",
         arm="a",
@@ -43,8 +44,8 @@ def test_training_learns_and_leaves_the_scheduled_checkpoints(tmp_path):
     assert steps == [0, 20, 25, 30, 35, 40]
 
 
-class StopAt(Stop):
-    """Wants to stop when so many steps were made."""
+class StopAt(StopRequest):
+    """A stop request after so many steps."""
 
     def __init__(self, steps: int):
         super().__init__()
@@ -56,10 +57,10 @@ class StopAt(Stop):
 
 
 class Killed(BaseException):
-    """The end of a process that had no time to say anything."""
+    """The end of a process that had no time to save or log anything."""
 
 
-def dying_at(step: int):
+def killed_at(step: int):
     def batch(now: int, n: int) -> torch.Tensor:
         if now == step:
             raise Killed
@@ -69,9 +70,9 @@ def dying_at(step: int):
 
 
 @pytest.mark.parametrize("step", [0, 1, 9, 10, 23, 39])
-def test_a_run_told_to_stop_goes_on_from_that_step_and_ends_in_the_same_bytes(tmp_path, step, caplog):
+def test_a_preempted_run_resumes_at_that_step_and_ends_in_the_same_bytes(tmp_path, step, caplog):
     whole = train(arm(), 0, counting, tmp_path / "whole")
-    with pytest.raises(Stopped, match=f"saved at step {step}$"):
+    with pytest.raises(Preempted, match=f"saved at step {step}$"):
         train(arm(), 0, counting, tmp_path / "stopped", stop=StopAt(step))
     assert not (tmp_path / "stopped" / "checkpoints").exists()
     with caplog.at_level("INFO"):
@@ -82,10 +83,10 @@ def test_a_run_told_to_stop_goes_on_from_that_step_and_ends_in_the_same_bytes(tm
 
 
 @pytest.mark.parametrize("step", [1, 9, 10, 23, 39])
-def test_a_killed_run_goes_on_from_its_last_saved_state(tmp_path, step, caplog):
+def test_a_killed_run_resumes_from_its_last_saved_state(tmp_path, step, caplog):
     whole = train(arm(), 0, counting, tmp_path / "whole")
     with pytest.raises(Killed):
-        train(arm(), 0, dying_at(step), tmp_path / "killed")
+        train(arm(), 0, killed_at(step), tmp_path / "killed")
     with caplog.at_level("INFO"):
         resumed = train(arm(), 0, counting, tmp_path / "killed")
     assert (f"resumed from step {step // 10 * 10}" in caplog.text) == (step >= 10)
@@ -93,21 +94,21 @@ def test_a_killed_run_goes_on_from_its_last_saved_state(tmp_path, step, caplog):
     assert torch.equal(resumed["loss"], whole["loss"])
 
 
-def test_a_finished_run_whose_checkpoints_were_taken_away_publishes_them_again(tmp_path, caplog):
-    """Snakemake deletes what a job made that fails later on; the next try must not train again."""
+def test_a_finished_run_whose_checkpoints_were_removed_publishes_them_again(tmp_path, caplog):
+    """Snakemake deletes the outputs of a job that fails later on; the next run must not train again."""
     train(arm(), 0, counting, tmp_path)
     before = hashes(tmp_path)
     for path in tmp_path.glob("checkpoints/*"):
         path.unlink()
-    train(arm(), 0, dying_at(1), tmp_path)
+    train(arm(), 0, killed_at(1), tmp_path)
     assert hashes(tmp_path) == before
 
 
-@pytest.mark.parametrize("before", [{"learning_rate": 0.01}, {"made_of": "other data"}])
-def test_a_state_made_of_something_else_is_not_resumed(tmp_path, before, caplog):
-    changed, made_of = {k: v for k, v in before.items() if k != "made_of"}, before.get("made_of", "")
-    with pytest.raises(Stopped):
-        train(arm(**changed), 0, counting, tmp_path / "changed", stop=StopAt(20), made_of=made_of)
+@pytest.mark.parametrize("before", [{"learning_rate": 0.01}, {"fingerprint": "other data"}])
+def test_a_state_with_another_fingerprint_is_not_resumed(tmp_path, before, caplog):
+    changed, fingerprint = {k: v for k, v in before.items() if k != "fingerprint"}, before.get("fingerprint", "")
+    with pytest.raises(Preempted):
+        train(arm(**changed), 0, counting, tmp_path / "changed", stop=StopAt(20), fingerprint=fingerprint)
     train(arm(), 0, counting, tmp_path / "changed")
     assert "training starts anew" in caplog.text
     train(arm(), 0, counting, tmp_path / "whole")
@@ -116,7 +117,7 @@ def test_a_state_made_of_something_else_is_not_resumed(tmp_path, before, caplog)
 
 @pytest.mark.parametrize("omit", ["none", "copyable"])
 def test_a_batch_in_parts_is_the_same_but_for_rounding(tmp_path, omit):
-    whole, parts = (train(arm(omit=omit, parts=n), 0, counting, tmp_path / str(n)) for n in (1, 4))
+    whole, parts = (train(arm(loss_mask=omit, grad_accum_steps=n), 0, counting, tmp_path / str(n)) for n in (1, 4))
     torch.testing.assert_close(parts["loss"], whole["loss"], atol=2e-4, rtol=0)
     torch.testing.assert_close(parts["loss"][:3], whole["loss"][:3], atol=1e-6, rtol=0)
 
@@ -147,7 +148,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_it(tmp_path):
 
 def test_steps_are_those_of_torchs_own_optimizer():
     """All weights in one vector, clipped and decayed: the same as a list of them under torch.optim."""
-    spec, model = arm(clip=0.5).train, Transformer(arm().model).initialise(3)
+    spec, model = arm(grad_clip_norm=0.5).train, Transformer(arm().model).init_weights(3)
     plain = copy.deepcopy(model)
     groups = [[p for p in plain.parameters() if (p.ndim >= 2) == matrices] for matrices in (True, False)]
     theirs = torch.optim.AdamW(
@@ -160,22 +161,22 @@ def test_steps_are_those_of_torchs_own_optimizer():
         tokens = counting(step, 8)
         theirs.zero_grad()
         token_losses(plain(tokens)[0], tokens).mean().backward()
-        norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), spec.clip)
+        norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), spec.grad_clip_norm)
         theirs.step()
-        gradient = ours.gradient_of(token_losses(model(tokens)[0], tokens).mean(), torch.zeros(ours.size))
+        gradient = ours.write_gradient(token_losses(model(tokens)[0], tokens).mean(), torch.zeros(ours.size))
         assert ours.step(gradient, 0.01).item() == pytest.approx(norm.item())
     for mine, other in zip(model.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine, other, atol=1e-6, rtol=1e-5)
 
 
-def test_a_graft_is_taken_over_and_stays(tmp_path):
-    """Embeddings and layers up to the one named are the donor's at every checkpoint; the rest is trained."""
-    deep = dataclasses.replace(arm().model, layers=2)
-    donor = dataclasses.replace(arm(steps=20), model=deep, arm="donor")
-    train(donor, 1, counting, tmp_path / "donor")
-    given = checkpoint_path(tmp_path / "donor" / "checkpoints", 20)
-    grafted = dataclasses.replace(arm(steps=20), model=deep, graft=GraftSpec(arm="donor", layer=0))
-    train(grafted, 0, counting, tmp_path / "grafted", donor=given)
+def test_grafted_layers_are_copied_and_frozen(tmp_path):
+    """Embeddings and layers up to the one named equal the source's at every checkpoint; the rest is trained."""
+    deep = dataclasses.replace(arm().model, n_layers=2)
+    source = dataclasses.replace(arm(steps=20), model=deep, arm="source")
+    train(source, 1, counting, tmp_path / "source")
+    given = checkpoint_path(tmp_path / "source" / "checkpoints", 20)
+    grafted = dataclasses.replace(arm(steps=20), model=deep, graft=GraftSpec(arm="source", layer=0))
+    train(grafted, 0, counting, tmp_path / "grafted", source_checkpoint=given)
     theirs = dict(load_checkpoint(given).model.named_parameters())
     for step in (0, 20):
         found = load_checkpoint(checkpoint_path(tmp_path / "grafted" / "checkpoints", step)).model.named_parameters()
@@ -192,7 +193,7 @@ def test_a_graft_is_taken_over_and_stays(tmp_path):
 
 def test_arms_may_start_alike(tmp_path):
     for name, start in (("a", None), ("b", "a"), ("c", None)):
-        spec = dataclasses.replace(arm(steps=1), arm=name, starts_as=start)
+        spec = dataclasses.replace(arm(steps=1), arm=name, init_from_arm=start)
         train(spec, 0, counting, tmp_path / name)
     first = [load_checkpoint(checkpoint_path(tmp_path / n / "checkpoints", 0)).model.W_U for n in "abc"]
     assert torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])

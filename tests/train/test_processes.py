@@ -1,4 +1,4 @@
-"""Several processes: they share a batch or deal out seeds, and the bytes are those of one process."""
+"""Several processes share a batch or deal out seeds, and write the same bytes as one process."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import time
 import pytest
 
 from reinduce.train import processes
-from reinduce.train.stop import STATUS, Stop, listening, seconds_left
+from reinduce.train.preemption import EXIT_STATUS, StopRequest, handle_signals, seconds_left
 
 from .conftest import contents, manifest
 
@@ -23,7 +23,7 @@ def test_two_processes_give_the_same_bytes_as_one(training, tmp_path):
 
 
 def test_two_processes_deal_out_seeds(training, tmp_path):
-    small = training(steps=30, parts=1)
+    small = training(steps=30, grad_accum_steps=1)
     second = ["+", str(small.arm), "--seed", "1", "--data", str(small.data), "--out", str(tmp_path / "second")]
     command = [*small.command(tmp_path / "first", "--processes", "2"), *second]
     done = type(small)(small.arm, small.data)
@@ -35,15 +35,15 @@ def test_two_processes_deal_out_seeds(training, tmp_path):
     assert manifest(tmp_path / "second")["details"]["processes"] == 2
 
 
-def test_more_processes_than_parts_are_refused_in_a_line(training, tmp_path):
-    done = training(steps=30, parts=1).run(tmp_path / "out", "--processes", "2")
+def test_more_processes_than_parts_are_refused_in_one_line(training, tmp_path):
+    done = training(steps=30, grad_accum_steps=1).run(tmp_path / "out", "--processes", "2")
     assert done.returncode == 2
     [line] = done.stdout.splitlines()
-    assert "2 processes cannot share a batch of parts: 1; set the arm's train.parts to a multiple" in line
+    assert "2 processes cannot share a batch of 1 parts; set the arm's train.grad_accum_steps to a multiple" in line
     assert not list((tmp_path / "out").rglob("*.safetensors"))
 
 
-def test_fewer_gpus_than_asked_for_are_told_in_a_line(training, tmp_path):
+def test_too_few_gpus_are_reported_in_one_line(training, tmp_path):
     done = training().run(tmp_path / "out", "--device", "gpu", "--processes", "2", CUDA_VISIBLE_DEVICES="0")
     assert done.returncode == 2
     [line] = done.stdout.splitlines()
@@ -51,23 +51,23 @@ def test_fewer_gpus_than_asked_for_are_told_in_a_line(training, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_job_that_is_started_once_for_each_gpu_is_told_so(training, tmp_path):
+def test_a_job_that_is_started_once_for_each_gpu_is_refused(training, tmp_path):
     done = training().run(tmp_path / "out", "--processes", "2", SLURM_STEP_NUM_TASKS="2")
     assert done.returncode == 2 and "SLURM started this command 2 times at once" in done.stdout
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_saves_and_leaves_and_the_next_run_ends_in_the_same_bytes(training, tmp_path, count, number):
-    """As a scheduler does: the signal reaches the first process, or all of them."""
+def test_a_signal_saves_and_stops_and_the_next_run_ends_in_the_same_bytes(training, tmp_path, count, number):
+    """As from a scheduler: the signal reaches the first process, or all of them."""
     small = training(steps=2000, save_every=100_000)
     process = small.start(tmp_path / "out", "--processes", count)
     wait_for(tmp_path / "out" / "resume" / "step00000030.safetensors")
     (os.killpg if number == signal.SIGTERM else os.kill)(process.pid, number)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode not in (0, 1, 2), said
-    assert process.returncode == STATUS or count == "2"
-    assert f"{number.name} came; saved at step" in said and "run again to go on" in said
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode not in (0, 1, 2), output
+    assert process.returncode == EXIT_STATUS or count == "2"
+    assert f"{number.name} came; saved at step" in output and "run again to go on" in output
     assert not (tmp_path / "out" / "checkpoints").exists()
     again = small.run(tmp_path / "out", "--processes", count)
     assert again.returncode == 0 and "resumed from step" in again.stdout
@@ -82,13 +82,13 @@ def wait_for(path, seconds=60.0):
         time.sleep(0.02)
 
 
-def test_a_training_leaves_before_its_time_is_over():
-    assert not Stop(time.monotonic() + 60)
-    over = Stop(time.monotonic() - 1)
-    assert over and over.why == "the job's time is nearly over"
+def test_a_training_stops_before_its_time_is_over():
+    assert not StopRequest(time.monotonic() + 60)
+    over = StopRequest(time.monotonic() - 1)
+    assert over and over.reason == "the job's time is nearly over"
 
 
-def test_the_jobs_end_is_asked_of_slurm(tmp_path, monkeypatch):
+def test_slurm_gives_the_jobs_end(tmp_path, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     assert seconds_left() == float("inf")
     queue = tmp_path / "squeue"
@@ -101,11 +101,11 @@ def test_the_jobs_end_is_asked_of_slurm(tmp_path, monkeypatch):
     assert seconds_left() == float("inf")
 
 
-def test_signals_mean_what_they_meant_before_once_training_is_over():
+def test_signal_handlers_are_restored_after_training():
     before = signal.getsignal(signal.SIGUSR1)
-    with listening() as stop:
+    with handle_signals() as stop:
         os.kill(os.getpid(), signal.SIGUSR1)
-        assert stop and stop.why == "SIGUSR1 came"
+        assert stop and stop.reason == "SIGUSR1 came"
     assert signal.getsignal(signal.SIGUSR1) == before
 
 
@@ -113,4 +113,4 @@ def test_several_machines_need_a_job_that_has_them(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(ValueError, match="2 machines need a SLURM job"):
-        processes.start(["train"], 1, 2)
+        processes.launch(["train"], 1, 2)

@@ -1,5 +1,6 @@
-"""Evidence made up for a claim: a real run's tables with other values in them, until the claim's own query says so."""
+"""Plant evidence for a claim: tables of a real run with other values, drawn until the verdict is the wanted one."""
 
+import itertools
 import json
 import re
 import shutil
@@ -13,32 +14,35 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reinduce import tables
+from reinduce.config.job_specs import ArmSpec, read_spec
 from reinduce.config.layout import SERIES_TABLES, bound_reads, run_table_files, series_file
-from reinduce.config.specs import ArmSpec, read_spec
 from reinduce.judge import evidence
-from reinduce.judge.statistics import Bound, fewest_that_agree, read_criterion, verdict, with_control
+from reinduce.judge.criteria import Threshold, read_criterion
+from reinduce.judge.statistics import min_equal_seeds
+from reinduce.judge.verdicts import apply_control, judge_seeds
 
 TRIALS = 600
 DRAWN = 6
-"""Seeds whose rows are drawn; further ones have the rows of these again."""
+"""Number of seeds with rows of their own; further seeds repeat these rows."""
 MEASURED = ("value", "baseline", "loss")
-SETS = {"induction", "previous_token", "random"}
-EDITS = ("full", "pattern_preserving", "ideal", "norm_matched")
-"""How edits' names begin."""
+SELECTIONS = {"induction", "previous_token", "random"}
+INTERVENTIONS = {"zero", "mean", "resample", "ideal_previous_token", "ideal_induction", "norm_matched"}
+DOWNSTREAM = {"recomputed", "frozen_patterns"}
 
 
 class Planter:
-    """Plants evidence for one claim: the tables that it and its control read, for as many seeds as it takes."""
+    """Plants evidence for one claim: the tables that it and its control read, for as many seeds as are needed."""
 
     def __init__(self, results: Path, claim: Mapping):
         self.results, self.claim = results, claim
         self.criterion = criterion = read_criterion(claim["criterion"])
         self.seeds = DRAWN
-        if criterion.between is not None:
-            # Enough to decide even where all give the same.
-            ends = dict(zip(("below", "above"), criterion.between, strict=True))
-            bounds = (criterion.holds, criterion.fails)
-            self.seeds = max(DRAWN, *(fewest_that_agree(ends[b.side], b, criterion.between) for b in bounds))
+        if criterion.value_range is not None:
+            # Enough to decide even where all values are equal.
+            ends = dict(zip(("below", "above"), criterion.value_range, strict=True))
+            thresholds = (criterion.holds, criterion.fails)
+            needed = (min_equal_seeds(ends[one.side], one, criterion.value_range) for one in thresholds)
+            self.seeds = max(DRAWN, *needed)
         self.own, self.other = claim["with"], claim["with"] | claim["control"]["with"]
         self.reads = {}
         for bindings in (self.own, self.other):
@@ -53,8 +57,8 @@ class Planter:
         return run_table_files(table, results / name / f"seed{seed}", arm)
 
     def _rows(self, table: str, names: list[str]) -> pa.Table:
-        """The first seed's rows of some arms, once for each seed that is drawn."""
-        schema = evidence.TARGETS.get(table, table)
+        """The first seed's rows of some arms, repeated for each drawn seed."""
+        schema = evidence.QUERY_NAMES.get(table, table)
         paths = [path for name in names for path in self._files(table, name, self.results, 0)]
         read = tables.read_table(schema, paths)
         read = self._completed(read.filter(pc.equal(read["seed"], 0)))
@@ -64,26 +68,30 @@ class Planter:
         )
 
     def _completed(self, rows: pa.Table) -> pa.Table:
-        """With ablations of sets that a small run has no heads for: any other row stands in."""
-        if "chosen" not in rows.column_names:
+        """The rows, with other rows in place of ablations of selections for which a small run has no heads."""
+        if "selection" not in rows.column_names:
             return rows
         words = {*re.findall(r"'(\w+)'", self.claim["evidence"]), *map(str, (*self.own.values(), *self.other.values()))}
-        there = set(zip(rows["chosen"].to_pylist(), rows["edit"].to_pylist(), strict=True))
+        columns = ("selection", "intervention", "downstream")
+        present = set(zip(*(rows[column].to_pylist() for column in columns), strict=True))
         any_row = rows
-        for column in ("chosen", "edit", "heads", "draw", "step"):
+        for column in (*columns, "heads", "replicate", "k", "source_head", "step"):
             cells, first = any_row[column], any_row[column][0]
             any_row = any_row.filter(pc.equal(cells, first) if first.is_valid else pc.is_null(cells))
-        for chosen in sorted(SETS & words):
-            for edit in sorted(word for word in words if word.startswith(EDITS)):
-                if (chosen, edit) not in there:
-                    for column, value in (("chosen", chosen), ("edit", edit)):
-                        place = any_row.column_names.index(column)
-                        any_row = any_row.set_column(place, column, pa.array([value] * len(any_row), pa.string()))
-                    rows = pa.concat_tables([rows, any_row])
+        interventions, downstream = (
+            sorted(known & words) or [default]
+            for known, default in ((INTERVENTIONS, "zero"), (DOWNSTREAM, "recomputed"))
+        )
+        for cell in itertools.product(sorted(SELECTIONS & words), interventions, downstream):
+            if cell not in present:
+                for column, value in zip(columns, cell, strict=True):
+                    place = any_row.column_names.index(column)
+                    any_row = any_row.set_column(place, column, pa.array([value] * len(any_row), pa.string()))
+                rows = pa.concat_tables([rows, any_row])
         return rows
 
-    def drawn(self, generator: np.random.Generator, alike: bool = True) -> dict[str, pa.Table]:
-        """The tables with values drawn anew; `alike`: in all seeds the same but for a thousandth."""
+    def draw(self, generator: np.random.Generator, alike: bool = True) -> dict[str, pa.Table]:
+        """The tables with new random values; `alike`: equal in all seeds up to a thousandth."""
         found = {}
         for table, rows in self.real.items():
             each = len(rows) // DRAWN
@@ -100,9 +108,9 @@ class Planter:
 
     @staticmethod
     def _levels(rows: pa.Table, each: int, generator: np.random.Generator) -> np.ndarray:
-        """For each row a size that its arm's metric has in common."""
-        # Some claims are of arms, or of edits, that do not differ; some of what differs from first to last.
-        often = {"metric": 1.0, "arm": 0.7, "edit": 0.7, "chosen": 0.7, "step": 0.3}
+        """For each row a magnitude that rows of one metric, and often of one arm, share."""
+        # Some claims need arms or interventions that do not differ, others a change from the first to the last step.
+        often = {"metric": 1.0, "arm": 0.7, "intervention": 0.7, "downstream": 0.7, "selection": 0.7, "step": 0.3}
         kinds = [name for name in often if name in rows.column_names and generator.random() < often[name]]
         keys = list(zip(*(rows[name][:each].to_pylist() for name in kinds), strict=True))
         size = {
@@ -110,8 +118,8 @@ class Planter:
         }
         return np.array([size[key] for key in keys])
 
-    def asked(self, planted: Mapping[str, pa.Table], bindings: Mapping) -> dict:
-        """What the claim's query says of planted tables, seed by seed."""
+    def run_query(self, planted: Mapping[str, pa.Table], bindings: Mapping) -> dict:
+        """Seed → the value of the claim's query on planted tables; empty if the query fails or a value is missing."""
         wanted = bound_reads(self.claim["reads"], self.claim["study"], bindings)
         with duckdb.connect(":memory:", config={"threads": 1}) as database:
             united: dict[str, list[pa.Table]] = {}
@@ -120,7 +128,7 @@ class Planter:
                 rows = planted[table]
                 if table not in SERIES_TABLES:
                     rows = rows.filter(pc.is_in(rows["arm"], pa.array(arms)))
-                united.setdefault(evidence.TARGETS.get(table, table), []).append(rows)
+                united.setdefault(evidence.QUERY_NAMES.get(table, table), []).append(rows)
             for table, parts in united.items():
                 database.register(table, pa.concat_tables(parts))
             statement = duckdb.extract_statements(self.claim["evidence"])[0]
@@ -132,17 +140,17 @@ class Planter:
         found = {seed: value for seed, value in rows if value is not None and np.isfinite(value)}
         return found if len(found) == len(rows) else {}
 
-    def search(self, bound: Bound, unlike: bool = False, seed: int = 0) -> dict[str, pa.Table] | None:
-        """Tables for which the claim lies beyond a bound and its control does not hold; None if none were found.
+    def search(self, threshold: Threshold, unlike: bool = False, seed: int = 0) -> dict[str, pa.Table] | None:
+        """Tables for which the claim is beyond a threshold and its control does not hold; None if none were found.
 
-        `unlike`: each seed's rows from another draw.
+        `unlike`: whether each seed's rows are from another draw.
         """
         generator = np.random.default_rng(seed)
         for trial in range(1, TRIALS):
-            # What a claim compares between seeds is not found in seeds that are alike.
+            # A claim that compares seeds needs seeds that differ.
             by_seed = unlike or trial % 50 == 0
-            planted = self._seed_by_seed(bound, generator) if by_seed else self.drawn(generator)
-            if planted is not None and self._says(planted, bound):
+            planted = self._draw_each_seed(threshold, generator) if by_seed else self.draw(generator)
+            if planted is not None and self._gives_verdict(planted, threshold):
                 return {table: self._for_all_seeds(rows) for table, rows in planted.items()}
         return None
 
@@ -155,30 +163,30 @@ class Planter:
         united = pa.concat_tables(copies)
         return united.filter(pc.less(united["seed"], self.seeds))
 
-    def _says(self, planted: Mapping[str, pa.Table], bound: Bound) -> bool:
-        def asked(bindings: Mapping) -> dict[int, float | None]:
-            values = self.asked(planted, bindings)
+    def _gives_verdict(self, planted: Mapping[str, pa.Table], threshold: Threshold) -> bool:
+        def query_seeds(bindings: Mapping) -> dict[int, float | None]:
+            values = self.run_query(planted, bindings)
             return {seed: values.get(seed % DRAWN) for seed in range(self.seeds)}
 
-        own, other = asked(self.own), asked(self.other)
-        judged, control = (verdict(values, values, self.criterion) for values in (own, other))
-        wanted = "holds" if bound == self.criterion.holds else "fails"
-        return with_control(judged, control, other.values(), self.criterion).verdict == wanted
+        own, other = query_seeds(self.own), query_seeds(self.other)
+        judged, control = (judge_seeds(values, values, self.criterion) for values in (own, other))
+        wanted = "holds" if threshold == self.criterion.holds else "fails"
+        return apply_control(judged, control, other.values(), self.criterion).verdict == wanted
 
-    def _seed_by_seed(self, bound: Bound, generator: np.random.Generator) -> dict[str, pa.Table] | None:
-        """Every seed's rows from another draw, each of which says what is wanted."""
-        chosen: dict[int, dict[str, pa.Table]] = {}
+    def _draw_each_seed(self, threshold: Threshold, generator: np.random.Generator) -> dict[str, pa.Table] | None:
+        """Each seed's rows from another draw for which its value is beyond the threshold."""
+        found: dict[int, dict[str, pa.Table]] = {}
         for _ in range(40):
-            planted = self.drawn(generator, alike=False)
-            for seed, value in self.asked(planted, self.own).items():
-                if bound.beyond(value) and seed not in chosen:
-                    chosen[seed] = {table: rows.filter(pc.equal(rows["seed"], seed)) for table, rows in planted.items()}
-        if len(chosen) < DRAWN:
+            planted = self.draw(generator, alike=False)
+            for seed, value in self.run_query(planted, self.own).items():
+                if threshold.is_met_by(value) and seed not in found:
+                    found[seed] = {table: rows.filter(pc.equal(rows["seed"], seed)) for table, rows in planted.items()}
+        if len(found) < DRAWN:
             return None
-        return {table: pa.concat_tables(chosen[seed][table] for seed in sorted(chosen)) for table in self.real}
+        return {table: pa.concat_tables(found[seed][table] for seed in sorted(found)) for table in self.real}
 
     def write(self, planted: Mapping[str, pa.Table], results: Path) -> dict:
-        """Lay planted tables out as a run would, and return the claim that reads them."""
+        """Write planted tables where a run would, and return the claim that reads them."""
         for table, names in self.reads.items():
             for name in names:
                 settings = results / name / "train.json"

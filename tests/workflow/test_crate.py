@@ -1,4 +1,4 @@
-"""A run as a Workflow Run RO-Crate: valid by the profile's own rules, whole, and refused where the run is."""
+"""A run as a Workflow Run RO-Crate: valid by the profile's rules, complete, and refused where the run is."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ import pytest
 from rocrate.rocrate import ROCrate
 
 from reinduce.trace.files import sha256
-from tests.workflow.test_trace import RUN, kept, reinduce
+from tests.workflow.test_trace import RUN, reinduce, restore_after
 
 BIOSCHEMAS = "https://bioschemas.org/"
 TERMS_OF_1_1 = {
@@ -20,7 +20,7 @@ TERMS_OF_1_1 = {
     "input": f"{BIOSCHEMAS}ComputationalWorkflow#input",
     "output": f"{BIOSCHEMAS}ComputationalWorkflow#output",
 }
-"""What terms mean in RO-Crate 1.1, where the library's own list, that of 1.3, says otherwise."""
+"""Terms of RO-Crate 1.1 that differ in the library's own list, which is that of 1.3."""
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +61,11 @@ settings = services.ValidationSettings(
 found = services.validate(settings).get_issues()
 print(json.dumps([f"{issue.check.identifier}: {issue.message}" for issue in found]))
 """
-"""In a process of its own: what it imports replaces parts of importlib.metadata. It reaches no network."""
+"""Runs in its own process because its imports replace parts of importlib.metadata. It has no network access."""
 
 
-def found_wrong(folder: Path) -> list[str]:
-    """What the validator finds wrong with a crate, by the profile's MUSTs."""
+def find_issues(folder: Path) -> list[str]:
+    """Violations of the profile's MUSTs that the validator finds in a crate."""
     command = [sys.executable, "-c", VALIDATOR, str(folder), json.dumps(TERMS_OF_1_1)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -73,14 +73,14 @@ def found_wrong(folder: Path) -> list[str]:
 
 
 def test_it_is_a_valid_workflow_run_crate(exported):
-    assert found_wrong(exported) == []
+    assert find_issues(exported) == []
 
 
-def test_the_validator_would_see_a_fault(exported, tmp_path):
+def test_the_validator_finds_an_issue(exported, tmp_path):
     shutil.copytree(exported, tmp_path / "broken")
     path = tmp_path / "broken/ro-crate-metadata.json"
     path.write_text(path.read_text().replace('"instrument"', '"tool"'))
-    assert any("instrument" in problem for problem in found_wrong(tmp_path / "broken"))
+    assert any("instrument" in problem for problem in find_issues(tmp_path / "broken"))
 
 
 def test_every_file_is_there_with_its_hash_and_jobs_lead_from_one_to_the_next(exported, smoke):
@@ -104,12 +104,12 @@ def test_as_one_file_with_weights(smoke, tmp_path, exported):
     with zipfile.ZipFile(out) as archive:
         assert f"{RUN}/train/checkpoints/step00000030.safetensors" in archive.namelist()
     again = reinduce(smoke, "crate", "--results", "results/smoke", "--out", str(out))
-    assert again.returncode == 2 and "it is there already" in again.stderr
+    assert again.returncode == 2 and "it exists already" in again.stderr
 
 
-def test_what_cannot_be_trusted_is_not_exported(smoke, tmp_path):
+def test_untrusted_results_are_not_exported(smoke, tmp_path):
     path = smoke.root / RUN / "score/trajectories.parquet"
-    with kept(path):
+    with restore_after(path):
         path.write_bytes(path.read_bytes() + b" ")
         done = reinduce(smoke, "crate", "--results", "results/smoke", "--out", str(tmp_path / "x"))
     assert done.returncode == 3 and "it was changed after it was made" in done.stderr

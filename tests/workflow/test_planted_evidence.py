@@ -1,4 +1,4 @@
-"""The judge can say yes and no to every claim; and what is wrong with evidence changes or voids its verdict."""
+"""Every claim can hold and fail on planted evidence; corrupted evidence changes or voids its verdict."""
 
 import json
 
@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pytest
 import yaml
 
-from reinduce.judge.command import judge
+from reinduce.judge.claims import judge_claim
 from tests.project import ROOT
 from tests.workflow.planting import DRAWN, Planter
 
@@ -28,22 +28,22 @@ def planter(smoke):
         if name not in made:
             study, claim = name.split(".")
             results = smoke.root / "results/smoke"
-            told = json.loads((results / study / "claims" / f"{claim}.json").read_text())
-            made[name] = Planter(results, told)
+            resolved = json.loads((results / study / "claims" / f"{claim}.json").read_text())
+            made[name] = Planter(results, resolved)
         return made[name]
 
     return get
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_evidence_on_either_side_turns_the_verdict(name, planter, tmp_path):
-    """Not the numbers that the query gives are planted, but the rows that it is asked of."""
+def test_evidence_on_either_side_determines_the_verdict(name, planter, tmp_path):
+    """The rows that the query reads are planted, not its result."""
     plant = planter(name)
     for side in ("holds", "fails"):
         planted = plant.search(getattr(plant.criterion, side))
         assert planted is not None, f"no rows were found for which it {side}"
         claim = plant.write(planted, tmp_path / side)
-        judged, _ = judge(claim, tmp_path / side)
+        judged, _ = judge_claim(claim, tmp_path / side)
         assert judged["verdict"] == side, judged["reason"]
 
 
@@ -54,10 +54,10 @@ def relabelled(rows: pa.Table, column: str, names: dict) -> pa.Table:
 
 
 def changed(rows: pa.Table, values, where=None) -> pa.Table:
-    """Rows with `value` as `values` makes it of the old ones; `where`: only there."""
+    """Rows with column `value` changed by the function `values`; `where`: only in these rows."""
     old = np.array(rows["value"].to_pylist(), dtype=float)
-    chosen = np.ones(len(rows), bool) if where is None else np.array(where)
-    new = [float(v) if np.isfinite(v) else None for v in np.where(chosen, values(old), old)]
+    affected = np.ones(len(rows), bool) if where is None else np.array(where)
+    new = [float(v) if np.isfinite(v) else None for v in np.where(affected, values(old), old)]
     return rows.set_column(rows.column_names.index("value"), "value", pa.array(new, pa.float64()))
 
 
@@ -78,8 +78,8 @@ def seeds_shuffled_between_rows(tables):
 
 
 def seeds_shuffled_in_one_of_two_tables(tables):
-    turn = {seed: (seed + 1) % DRAWN for seed in range(DRAWN)}
-    return tables | {"ablations": relabelled(tables["ablations"], "seed", turn)}
+    shifted = {seed: (seed + 1) % DRAWN for seed in range(DRAWN)}
+    return tables | {"ablations": relabelled(tables["ablations"], "seed", shifted)}
 
 
 def metric_scaled(tables):
@@ -104,14 +104,14 @@ def layers_swapped(tables):
     return tables | {"scores": relabelled(tables["scores"], "layer", swapped(0, 2))}
 
 
-def edits_swapped(tables):
+def downstreams_swapped(tables):
     return tables | {
-        "ablations": relabelled(tables["ablations"], "edit", swapped("pattern_preserving", "value_preserving"))
+        "ablations": relabelled(tables["ablations"], "downstream", swapped("frozen_patterns", "frozen_values"))
     }
 
 
-def sets_swapped(tables):
-    return tables | {"ablations": relabelled(tables["ablations"], "chosen", swapped("induction", "random"))}
+def selections_swapped(tables):
+    return tables | {"ablations": relabelled(tables["ablations"], "selection", swapped("induction", "random"))}
 
 
 def baselines_taken_for_effects(tables):
@@ -149,8 +149,8 @@ CORRUPTIONS = [
     (metric_negated, "olsson2022.smeared-keys-one-layer-heads"),
     (metrics_swapped, "olsson2022.smeared-keys-one-layer-heads"),
     (layers_swapped, "olsson2022.induction-heads-in-last-layer"),
-    (edits_swapped, "singh2024.previous-token-heads-make-keys"),
-    (sets_swapped, "olsson2022.joint-ablation-removes-icl"),
+    (downstreams_swapped, "singh2024.previous-token-heads-make-keys"),
+    (selections_swapped, "olsson2022.joint-ablation-removes-icl"),
     (baselines_taken_for_effects, "olsson2022.joint-ablation-removes-icl"),
     (one_seed_left_out, "olsson2022.abrupt-icl"),
     (one_seed_counted_twice, "olsson2022.abrupt-icl"),
@@ -161,13 +161,13 @@ CORRUPTIONS = [
 
 @pytest.mark.parametrize(("corrupt", "name"), CORRUPTIONS, ids=lambda part: getattr(part, "__name__", part))
 def test_corrupted_evidence_changes_or_voids_the_verdict(corrupt, name, planter, tmp_path):
-    """Nothing but the numbers speaks here: that the files' hashes no longer fit is refused before (test_trace)."""
+    """Files are not verified here, only judged: test_trace has the refusal of changed files."""
     plant = planter(name)
-    # Seeds that differ, or it would not matter whose rows are whose.
+    # Shuffling seeds has an effect only if seeds differ.
     planted = plant.search(plant.criterion.holds, unlike=corrupt is seeds_shuffled_in_one_of_two_tables)
-    assert judge(plant.write(planted, tmp_path / "before"), tmp_path / "before")[0]["verdict"] == "holds"
+    assert judge_claim(plant.write(planted, tmp_path / "before"), tmp_path / "before")[0]["verdict"] == "holds"
     try:
-        judged, _ = judge(plant.write(corrupt(planted), tmp_path / "after"), tmp_path / "after")
+        judged, _ = judge_claim(plant.write(corrupt(planted), tmp_path / "after"), tmp_path / "after")
     except (ValueError, FileNotFoundError) as refused:
         assert "seed" in str(refused)
     else:

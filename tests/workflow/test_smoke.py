@@ -1,4 +1,4 @@
-"""The whole workflow at smoke scale, run for real: what it leaves, and what reruns when."""
+"""The whole workflow at smoke scale: the files that a run makes, and which jobs run again after a change."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ import yaml
 
 from reinduce import tables
 from reinduce.model.checkpoint import load_checkpoint
-from reinduce.task.evaluation import read_examples
+from reinduce.tasks.evaluation_sets import read_set
 
 SMOKE = ("--config", "scale=smoke")
 
@@ -24,7 +24,7 @@ def rules(planned: dict[str, int], *prefixes: str) -> set[str]:
 
 @contextlib.contextmanager
 def edited(path, text: str):
-    """A file with something added, and put back."""
+    """Append text to a file, and restore the file at the end of the block."""
     before = path.read_text()
     path.write_text(before + text)
     try:
@@ -33,7 +33,7 @@ def edited(path, text: str):
         path.write_text(before)
 
 
-class TestWhatIsThere:
+class TestResults:
     def test_every_claim_has_a_row_with_all_columns(self, whole_run):
         rows = pq.read_table(whole_run.root / "results/smoke/ledger.parquet").to_pylist()
         for study in ("olsson2022", "review2026", "singh2024"):
@@ -41,10 +41,10 @@ class TestWhatIsThere:
             assert {row["claim"] for row in rows if row["study"] == study} == {claim["id"] for claim in claims}
         assert all(row["verdict"] in ("holds", "fails", "inconclusive") for row in rows)
         assert all(row["scale"] == "smoke" and row["criterion"] and row["control_verdict"] for row in rows)
-        told = json.loads((whole_run.root / "results/smoke/ledger.json").read_text())
-        assert told["n_claims"] == len(rows)
+        content = json.loads((whole_run.root / "results/smoke/ledger.json").read_text())
+        assert content["n_claims"] == len(rows)
 
-    def test_a_graft_is_what_another_seed_ended_with(self, whole_run):
+    def test_a_graft_equals_the_last_checkpoint_of_another_seed(self, whole_run):
         """The first layer of `graft-other`, seed 0, at every checkpoint is that of seed 1 at the end."""
         folder = whole_run.root / "results/smoke/singh2024"
         donor = load_checkpoint(max((folder / "one-head/seed1/train/checkpoints").iterdir())).model.blocks[0].attn
@@ -56,13 +56,13 @@ class TestWhatIsThere:
 
     def test_a_studys_own_variant_of_a_task_has_its_own_data(self, whole_run):
         folder = whole_run.root / "results/smoke/data"
-        told = json.loads((folder / "singh2024.labels15/task.json").read_text())
-        assert told["task"] == "exemplars" and told["spec"]["vocabulary"] == 15
-        tokens = read_examples(folder / "singh2024.labels15/trained.parquet")
+        content = json.loads((folder / "singh2024.labels15/task.json").read_text())
+        assert content["task"] == "singh2024.fewshot_classification" and content["spec"]["vocab_size"] == 15
+        tokens = read_set(folder / "singh2024.labels15", "in_distribution").tokens
         assert tokens[:, [1, 3]].unique().numel() > 10
 
-    def test_two_seeds_decide_nothing(self, whole_run):
-        """Thirty steps and two seeds cannot support a claim, and the judge says so."""
+    def test_two_seeds_decide_no_claim(self, whole_run):
+        """Thirty steps and two seeds cannot support a claim, so every verdict is inconclusive."""
         rows = pq.read_table(whole_run.root / "results/smoke/ledger.parquet").to_pylist()
         assert {row["verdict"] for row in rows} == {"inconclusive"}
 
@@ -96,11 +96,11 @@ class TestWhatIsThere:
         ).to_pylist()
         for metric in ("prefix_matching", "copying", "previous_token", "ov_eigenvalues", "qk_trace"):
             heads = {(row["layer"], row["head"]) for row in rows if row["metric"] == metric}
-            assert len(heads) == spec["layers"] * spec["heads"]
+            assert len(heads) == spec["n_layers"] * spec["n_heads"]
         unscored = {row["layer"] for row in rows if row["metric"] == "qk_trace" and row["value"] is None}
         assert unscored == {0}
 
-    def test_manifests_tell_the_hashes_of_what_lies_there(self, whole_run):
+    def test_manifests_have_the_hashes_of_the_files(self, whole_run):
         paths = sorted((whole_run.root / "results/smoke").rglob("*manifest.json"))
         assert len(paths) > 100
         for path in paths[::7]:
@@ -116,7 +116,7 @@ class TestWhatIsThere:
         assert manifest["details"]["packages"].keys() == {"networkx"}
         assert len(manifest["details"]["digest"]) >= 16
 
-    def test_no_two_seeds_see_the_same_data(self, whole_run):
+    def test_seeds_train_on_different_data(self, whole_run):
         logs = [
             pq.read_table(whole_run.root / f"results/smoke/olsson2022/attn2/seed{seed}/train/train_log.parquet")
             for seed in (0, 1)
@@ -131,66 +131,66 @@ class TestWhatIsThere:
         assert [link for link in local if not (folder / link).exists()] == []
 
 
-class TestWhatReruns:
-    def test_nothing_when_nothing_changed(self, whole_run):
-        assert whole_run.planned(*SMOKE) == {}
+class TestReruns:
+    def test_no_job_when_nothing_changed(self, whole_run):
+        assert whole_run.count_planned_jobs(*SMOKE) == {}
 
-    def test_nothing_when_a_source_was_only_touched(self, whole_run):
-        (whole_run.root / "src/reinduce/score/heads.py").touch()
-        assert whole_run.planned(*SMOKE) == {}
+    def test_no_job_when_only_the_time_of_a_source_changed(self, whole_run):
+        (whole_run.root / "src/reinduce/metrics/heads.py").touch()
+        assert whole_run.count_planned_jobs(*SMOKE) == {}
 
-    def test_figures_alone_when_a_plot_changed(self, whole_run):
+    def test_only_figures_when_a_plot_changed(self, whole_run):
         with edited(whole_run.root / "src/reinduce/report/plots.py", "\n# changed\n"):
-            planned = whole_run.planned(*SMOKE)
+            planned = whole_run.count_planned_jobs(*SMOKE)
         assert rules(planned, "figure")
         assert rules(planned, "figure", "index") == set(planned)
 
     def test_one_figure_when_its_notebook_changed(self, whole_run):
-        with edited(whole_run.root / "workflow/studies/olsson2022/ablation.py", "\n# changed\n"):
-            assert whole_run.planned(*SMOKE) == {"figure_olsson2022_ablation": 1, "index": 1}
+        with edited(whole_run.root / "workflow/studies/olsson2022/figures/ablation.py", "\n# changed\n"):
+            assert whole_run.count_planned_jobs(*SMOKE) == {"figure_olsson2022_ablation": 1, "index": 1}
 
-    def test_scores_and_what_follows_but_no_training_when_a_measure_changed(self, whole_run):
-        with edited(whole_run.root / "src/reinduce/score/heads.py", "\n# changed\n"):
-            planned = whole_run.planned(*SMOKE)
+    def test_scores_and_what_depends_on_them_but_no_training_when_a_metric_changed(self, whole_run):
+        with edited(whole_run.root / "src/reinduce/metrics/heads.py", "\n# changed\n"):
+            planned = whole_run.count_planned_jobs(*SMOKE)
         assert rules(planned, "score") and rules(planned, "ablate") and planned["claim"] and rules(planned, "figure")
         assert not rules(planned, "train", "data", "attribute")
 
     def test_everything_that_runs_a_model_when_the_model_changed(self, whole_run):
         with edited(whole_run.root / "src/reinduce/model/transformer.py", "\n# changed\n"):
-            planned = whole_run.planned(*SMOKE)
+            planned = whole_run.count_planned_jobs(*SMOKE)
         assert rules(planned, "train") and rules(planned, "score")
         assert not rules(planned, "data")
 
     def test_data_of_packages_when_one_has_another_version_and_not_when_the_lock_pins_something_else(self, whole_run):
         with edited(whole_run.root / "envs/lock.txt", "something-else==1.0\n"):
-            assert whole_run.planned(*SMOKE) == {}
+            assert whole_run.count_planned_jobs(*SMOKE) == {}
         newer = whole_run.root / "src/networkx-99.dist-info"
         newer.mkdir()
         (newer / "METADATA").write_text("Metadata-Version: 2.1\nName: networkx\nVersion: 99\n")
-        planned = whole_run.planned(*SMOKE)
+        planned = whole_run.count_planned_jobs(*SMOKE)
         shutil.rmtree(newer)
         assert rules(planned, "data") == {"data_source_text"}
-        assert whole_run.planned(*SMOKE) == {}
+        assert whole_run.count_planned_jobs(*SMOKE) == {}
 
-    def test_one_file_and_what_follows_when_a_score_is_missing(self, whole_run):
+    def test_one_job_and_what_depends_on_it_when_a_score_is_missing(self, whole_run):
         path = whole_run.root / "results/smoke/olsson2022/attn2/seed1/score/step00000010.parquet"
         content = path.read_bytes()
         path.unlink()
-        planned = whole_run.planned(*SMOKE)
+        planned = whole_run.count_planned_jobs(*SMOKE)
         assert rules(planned, "score") == {"score_olsson2022_short1"} and planned["score_olsson2022_short1"] == 1
         assert not rules(planned, "train", "data", "attribute")
-        whole_run.snakemake("--cores", "1", path.relative_to(whole_run.root).as_posix(), *SMOKE)
+        whole_run.run_snakemake("--cores", "1", path.relative_to(whole_run.root).as_posix(), *SMOKE)
         assert path.read_bytes() == content
-        whole_run.snakemake("--cores", "2", *SMOKE)
+        whole_run.run_snakemake("--cores", "2", *SMOKE)
 
-    def test_its_batch_alone_when_an_arms_configuration_changed(self, whole_run):
+    def test_only_its_job_group_when_the_configuration_of_an_arm_changed(self, whole_run):
         changed = "\noverrides: {olsson2022: {attn3: {train: {learning_rate: 1e-2}}}}\n"
         config = whole_run.root / "config.yaml"
         before = config.read_text()
         config.write_text(before.replace("overrides: {}", "") + changed)
-        planned = whole_run.planned(*SMOKE)
+        planned = whole_run.count_planned_jobs(*SMOKE)
         config.write_text(before)
-        whole_run.planned(*SMOKE)
+        whole_run.count_planned_jobs(*SMOKE)
         assert rules(planned, "train") == {"train_olsson2022_short1"}
 
     @pytest.mark.parametrize("figure", ["head-anatomy"])
@@ -199,5 +199,7 @@ class TestWhatReruns:
         before = [path.read_bytes() for path in paths]
         for path in paths:
             path.unlink()
-        whole_run.snakemake("--cores", "1", *(path.relative_to(whole_run.root).as_posix() for path in paths), *SMOKE)
+        whole_run.run_snakemake(
+            "--cores", "1", *(path.relative_to(whole_run.root).as_posix() for path in paths), *SMOKE
+        )
         assert [path.read_bytes() for path in paths] == before

@@ -1,4 +1,4 @@
-"""From every claim of a real run back to its data; and tampering of each kind, refused with its reason."""
+"""Every claim of a real run is traced to its data; each kind of tampering is refused with its reason."""
 
 import contextlib
 import hashlib
@@ -23,19 +23,19 @@ def reinduce(project, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=project.root, env=project.environment, capture_output=True, text=True)
 
 
-def traced(project, *options: str) -> subprocess.CompletedProcess:
+def run_trace(project, *options: str) -> subprocess.CompletedProcess:
     return reinduce(project, "trace", CLAIM, "--results", "results/smoke", *options)
 
 
 def children_cpu() -> float:
-    """Seconds of a processor that ended children took: a busy machine makes them wait, not work."""
+    """Processor seconds of finished child processes, which do not include waiting on a busy machine."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 @contextlib.contextmanager
-def kept(*paths: Path):
-    """Files that may be changed or removed, and are put back."""
+def restore_after(*paths: Path):
+    """Restore files that are changed or removed within the block."""
     before = [(path, path.read_bytes(), path.stat().st_mtime_ns) for path in paths]
     try:
         yield
@@ -49,10 +49,11 @@ class TestTrace:
         ledger = json.loads((smoke.root / "results/smoke/ledger.json").read_text())["claims"]
         assert len(ledger) > 80
         code = (
-            "import sys, time; from reinduce.trace import command as c; from reinduce.cli import parsed\n"
+            "import sys, time\nfrom reinduce.cli import parse_arguments\n"
+            "from reinduce.replay import trace_command as c\n"
             "for name in sys.argv[1:]:\n"
             "    began = time.process_time()\n"
-            "    _, job = parsed(['trace', name, '--results', 'results/smoke'])\n"
+            "    _, job = parse_arguments(['trace', name, '--results', 'results/smoke'])\n"
             "    c.run_trace(job)\n"
             "    print('TOOK', time.process_time() - began)\n"
         )
@@ -63,43 +64,43 @@ class TestTrace:
         assert done.returncode == 0, done.stderr[-3000:]
         took = [float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("TOOK")]
         assert len(took) == len(names) and max(took) < 2
-        assert "NOT TO BE TRUSTED" not in done.stdout
-        for said in done.stdout.split("TOOK")[:-1]:
-            assert "task.json · from the configuration" in said and "rule train_" in said and "rule data_" in said
+        assert "NOT VERIFIED" not in done.stdout
+        for text in done.stdout.split("TOOK")[:-1]:
+            assert "task.json · from the configuration" in text and "rule train_" in text and "rule data_" in text
 
-    def test_one_claim_is_told_within_two_seconds(self, smoke):
+    def test_one_claim_is_traced_within_two_seconds(self, smoke):
         began = children_cpu()
-        assert traced(smoke).returncode == 0
+        assert run_trace(smoke).returncode == 0
         assert children_cpu() - began < 2
 
-    def test_machines_get_every_file_with_its_hash(self, smoke):
-        told = json.loads(traced(smoke, "--json").stdout)
-        assert told["faults"] == [] and told["claim"]["claim"] == "abrupt-icl"
+    def test_json_has_every_file_with_its_hash(self, smoke):
+        content = json.loads(run_trace(smoke, "--json").stdout)
+        assert content["faults"] == [] and content["claim"]["claim"] == "abrupt-icl"
         [table] = [
-            node for node in told["chain"]["inputs"] if "attn2" in node["name"] and "trajectories" in node["name"]
+            node for node in content["chain"]["inputs"] if "attn2" in node["name"] and "trajectories" in node["name"]
         ]
-        assert len(table["files"]) == 2 and table["fresh"] and table["rules"] == ["score_olsson2022_short1"]
+        assert len(table["files"]) == 2 and table["verified"] and table["rules"] == ["score_olsson2022_short1"]
 
     def test_the_commands_are_those_that_ran_in_order(self, smoke):
-        lines = traced(smoke, "--command").stdout.splitlines()
+        lines = run_trace(smoke, "--command").stdout.splitlines()
         stages = [line.split()[1] for line in lines if line.startswith("reinduce ")]
         assert stages == ["data", "train", "score", "judge"]
         assert any(
             line.startswith("snakemake --cores all --config scale=smoke -- results/smoke/claims/") for line in lines
         )
 
-    def test_a_claim_that_is_not_there_is_said_with_those_that_are(self, smoke):
+    def test_an_unknown_claim_is_reported_with_the_known_ones(self, smoke):
         done = reinduce(smoke, "trace", "olsson2022.abrupt", "--results", "results/smoke")
-        assert done.returncode == 2 and "no claim olsson2022.abrupt; there are: " in done.stderr
+        assert done.returncode == 2 and "no claim olsson2022.abrupt; the claims are: " in done.stderr
 
     def test_the_ledgers_page_shows_the_same_tree(self, smoke):
         page = (smoke.root / "results/smoke/index.html").read_text()
         assert page.count("where this number comes from") > 80
         assert "rule score_olsson2022_short1" in page
 
-    def test_strictly_nothing_from_uncommitted_sources(self, smoke):
-        """The copy is no repository, so nobody knows what its sources are."""
-        done = traced(smoke, "--strict")
+    def test_strict_refuses_uncommitted_sources(self, smoke):
+        """The copy is not a repository, so its sources are unknown."""
+        done = run_trace(smoke, "--strict")
         assert done.returncode == 3 and "made from uncommitted sources" in done.stderr
 
 
@@ -136,7 +137,7 @@ def change_configuration(root: Path) -> None:
 
 
 def change_source(root: Path) -> None:
-    path = root / "src/reinduce/score/trajectory.py"
+    path = root / "src/reinduce/metrics/training.py"
     path.write_text(path.read_text() + "\n# changed\n")
 
 
@@ -164,7 +165,7 @@ TAMPERED = {
     rename_arm: "no manifest names it: it was put there by hand, or the manifest is that of another run",
     place_by_hand: "changed after it was made",
     change_configuration: "the configuration has changed since it was resolved",
-    change_source: "it was made by other sources of reinduce.score.command than those of now",
+    change_source: "it was made by sources of reinduce.score.command that have changed since",
     truncate: "it was cut short or changed after it was made",
     delete_manifest: "it has no manifest",
     take_other_manifest: "the manifest is that of another run",
@@ -174,9 +175,9 @@ TAMPERED = {
 
 @pytest.fixture
 def restored(smoke):
-    """The smoke run, put back after a test has tampered with it."""
+    """The smoke run, restored after a test has tampered with it."""
     arm = smoke.root / "results/smoke/olsson2022"
-    paths = [smoke.root / "config.yaml", smoke.root / "src/reinduce/score/trajectory.py"]
+    paths = [smoke.root / "config.yaml", smoke.root / "src/reinduce/metrics/training.py"]
     for seed in ("seed0", "seed1"):
         paths += [p for p in (arm / "attn2" / seed).rglob("*") if p.is_file()]
     before = {path: (path.read_bytes(), path.stat()) for path in paths}
@@ -190,13 +191,13 @@ def restored(smoke):
 @pytest.mark.parametrize("tamper", TAMPERED, ids=lambda tamper: tamper.__name__)
 def test_tampering_is_refused_with_its_reason(restored, tamper):
     tamper(restored.root)
-    done = traced(restored)
+    done = run_trace(restored)
     assert done.returncode == 3, done.stdout[-2000:]
-    assert TAMPERED[tamper] in done.stderr and "mend it with: snakemake --cores all" in done.stderr
+    assert TAMPERED[tamper] in done.stderr and "fix it with: snakemake --cores all" in done.stderr
 
 
 @pytest.mark.parametrize("tamper", [t for t in TAMPERED if t is not change_configuration], ids=lambda t: t.__name__)
-def test_the_judge_refuses_too_and_leaves_the_old_verdict_and_a_mark(restored, tamper):
+def test_the_judge_refuses_too_and_keeps_the_old_verdict_with_a_note(restored, tamper):
     verdict = restored.root / f"results/smoke/claims/{CLAIM}.json"
     before = verdict.read_bytes()
     tamper(restored.root)
@@ -204,25 +205,25 @@ def test_the_judge_refuses_too_and_leaves_the_old_verdict_and_a_mark(restored, t
     done = reinduce(restored, "judge", CLAIM, "--claim", claim, "--results", "results/smoke", "--out", str(verdict))
     assert done.returncode == 3 and TAMPERED[tamper] in done.stderr
     assert verdict.read_bytes() == before
-    mark = restored.root / "results/smoke/ledger.refused.txt"
-    assert TAMPERED[tamper] in mark.read_text()
-    mark.unlink()
+    note = restored.root / "results/smoke/ledger.refused.txt"
+    assert TAMPERED[tamper] in note.read_text()
+    note.unlink()
 
 
-def test_an_old_figure_is_refused_by_the_page(smoke):
-    """A table is made again, and a figure drawn from the one before is put back."""
+def test_the_front_page_refuses_an_outdated_figure(smoke):
+    """A table is made again, but a figure still shows the previous one."""
     folder = smoke.root / "results/smoke"
     table = folder / "olsson2022/attn2/seed0/score/trajectories.parquet"
     manifest = table.with_name("manifest.json")
-    with kept(table, manifest):
+    with restore_after(table, manifest):
         edit_value(smoke.root)
-        told = json.loads(manifest.read_text())
+        content = json.loads(manifest.read_text())
         name = table.relative_to(smoke.root).as_posix()
-        told["outputs"][name] = {
+        content["outputs"][name] = {
             "sha256": hashlib.sha256(table.read_bytes()).hexdigest(),
             "bytes": table.stat().st_size,
         }
-        manifest.write_text(json.dumps(told))
+        manifest.write_text(json.dumps(content))
         figures = sorted(str(p.relative_to(smoke.root)) for p in (folder / "figures").glob("olsson2022.*.html"))
         out = folder / "index.html"
         before = out.read_bytes()
@@ -230,12 +231,17 @@ def test_an_old_figure_is_refused_by_the_page(smoke):
             smoke, "index", "results/smoke/ledger.json", "--figures", *figures, "--out", "results/smoke/index.html"
         )
         assert done.returncode == 3 and out.read_bytes() == before
-        assert f"olsson2022.phase-change.html: it was made from another file: {name} is not what it read" in done.stderr
+        assert (
+            f"olsson2022.phase-change.html: it was made from another file: {name} differs from the version"
+            in done.stderr
+        )
         shown = reinduce(smoke, "show", "--results", "results/smoke")
         assert (
-            shown.returncode == 3 and "is not what it read" in shown.stderr and "claims at scale smoke" in shown.stdout
+            shown.returncode == 3
+            and "differs from the version that was read" in shown.stderr
+            and "claims at scale smoke" in shown.stdout
         )
 
 
-def test_show_is_content_with_an_untouched_run(smoke):
+def test_show_accepts_an_untouched_run(smoke):
     assert reinduce(smoke, "show", "--results", "results/smoke").returncode == 0

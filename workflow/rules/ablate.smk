@@ -1,38 +1,31 @@
-"""What heads do to losses: every head at every checkpoint, and sets of heads at the last.
+"""Ablates heads: every head at every checkpoint, and sets of heads at the last checkpoint.
 
-Required: a run's checkpoints, its scores (which heads, which window), ablate.json.
-Output: ablate/ablations.parquet for each seed.
+Required: for each seed, its checkpoints, the scores of the last one and the trajectories; the evaluation sets of the
+task; train.json, metrics.json and ablate.json of the arm.
+Output: for each seed, ablate/ablations.parquet.
+Steps: one job ablates the heads of a job group's seeds. The scores select heads, the trajectories give the window of
+the phase change. Arms without attention heads are left out.
 """
 
-for batch in with_table("ablations"):
+for ablate in plan.group_rules("ablate"):
 
     rule:
         name:
-            rule_name("ablate", batch.name)
+            ablate.name
         input:
-            ablate=specifications(batch, "ablate"),
-            train=specifications(batch, "train"),
-            measure=specifications(batch, "measure"),
-            data=data_of_batch(batch),
-            checkpoints=files(batch, layout.checkpoint_files),
-            # The last checkpoint's scores say which heads, the trajectories which window.
-            scores=files(batch, lambda folder, arm: layout.score_files(folder, arm)[-1:]),
-            windows=files(batch, lambda folder, arm: [folder / "score/trajectories.parquet"]),
-            sources=sources("ablate"),
+            **ablate.inputs,
         output:
-            files(batch, lambda folder, arm: [folder / "ablate/ablations.parquet"]),
+            ablate.outputs,
         log:
-            f"{R}/logs/ablate/{job_name(batch)}.log",
+            ablate.log,
         benchmark:
-            f"{R}/benchmarks/ablate/{job_name(batch)}.tsv"
-        priority: 2000
-        threads: 1
+            ablate.benchmark
+        priority: WHEN_READY
         resources:
-            **needs(megabytes=2000, minutes=20 + batch.cost / 30),
+            **plan.resources(megabytes=2000, minutes=20 + ablate.core_seconds / 30),
         params:
-            rule=rule_name("ablate", batch.name),
-            work=work(batch, ablate_job),
+            **ablate.params,
         message:
-            f"ablate: {job_name(batch, '{wildcards.seed}')}"
+            f"ablate: {ablate.label}"
         shell:
-            "reinduce ablate --rule {params.rule:q} {wildcards} --log {log:q} {params.work:q}"
+            plan.shell_command("ablate", "{params.jobs:q}")

@@ -1,33 +1,30 @@
-"""Heads' direct effects on logits.
+"""Attributes logits to heads.
 
-Required: a run's checkpoints, the repeated and random sequences.
-Output: attribute/attributions.parquet for each seed.
+Required: for each seed, its checkpoints; the evaluation sets of the task; train.json of the arm.
+Output: for each seed, attribute/attributions.parquet.
+Steps: one job computes the direct effects on logits of the heads of a job group's seeds. Arms that have no such table
+are left out.
 """
 
-for batch in with_table("attributions"):
+for attribute in plan.group_rules("attribute"):
 
     rule:
         name:
-            rule_name("attribute", batch.name)
+            attribute.name
         input:
-            train=specifications(batch, "train"),
-            data=data_of_batch(batch),
-            checkpoints=files(batch, layout.checkpoint_files),
-            sources=sources("attribute"),
+            **attribute.inputs,
         output:
-            files(batch, lambda folder, arm: [folder / "attribute/attributions.parquet"]),
+            attribute.outputs,
         log:
-            f"{R}/logs/attribute/{job_name(batch)}.log",
+            attribute.log,
         benchmark:
-            f"{R}/benchmarks/attribute/{job_name(batch)}.tsv"
-        priority: 2000
-        threads: 1
+            attribute.benchmark
+        priority: WHEN_READY
         resources:
-            **needs(megabytes=2000, minutes=10 + batch.cost / 60),
+            **plan.resources(megabytes=2000, minutes=10 + attribute.core_seconds / 60),
         params:
-            rule=rule_name("attribute", batch.name),
-            work=work(batch, attribute_job),
+            **attribute.params,
         message:
-            f"attribute: {job_name(batch, '{wildcards.seed}')}"
+            f"attribute: {attribute.label}"
         shell:
-            "reinduce attribute --rule {params.rule:q} {wildcards} --log {log:q} {params.work:q}"
+            plan.shell_command("attribute", "{params.jobs:q}")

@@ -1,39 +1,30 @@
-"""Tasks become files: training text or vectors where there are any, and frozen evaluation sets.
+"""Makes the data of each task.
 
-Required: results/data/<task>/task.json (written with the configuration); where a task is made
-from the user's own text or vectors, these.
-Output: results/data/<task>/{heldout,repeated,random}.parquet; source_text also
-{tokenizer.json,train.bin,sources.parquet}, synonyms translated.parquet, topics
-contexts.parquet, suite answers.parquet; exemplars instead
-{trained,relabelled,new_classes}.parquet and features.safetensors.
+Required: results/data/<task>/task.json, the task's settings; the user's own files, for tasks that read any.
+Output: results/data/<task>/: the evaluation sets of the task and what its training stream reads from disk.
+Steps: one job for each task, before its trainings. It also runs again if a package that the data depend on has
+another version.
 """
 
-for task in resolved.tasks:
+for data in plan.data_rules():
 
     rule:
         name:
-            rule_name("data", task)
+            data.name
         input:
-            task=f"{R}/data/{task}/task.json",
-            own=own_files(resolved.tasks[task]["spec"]),
-            sources=sources("data"),
+            **data.inputs,
         output:
-            data_files(task),
+            data.outputs,
         log:
-            f"{R}/logs/data/{task}.log",
+            data.log,
         benchmark:
-            f"{R}/benchmarks/data/{task}.tsv"
-        # Trainings wait for it.
-        priority: 1000
-        threads: 1
+            data.benchmark
+        priority: BEFORE_TRAININGS
         resources:
-            **needs(megabytes=4000, minutes=60),
+            **plan.resources(megabytes=4000, minutes=60),
         params:
-            rule=rule_name("data", task),
-            out=subpath(output[0], parent=True),
-            # Named for the trigger alone: a package of another version makes the data again.
-            versions=text_versions(task),
+            **data.params,
         message:
-            f"data: {task}"
+            f"data: {data.label}"
         shell:
-            "reinduce data {input.task:q} --out {params.out:q} --rule {params.rule:q} {wildcards} --log {log:q}"
+            plan.shell_command("data", "{input.task:q} --out {params.out:q}")

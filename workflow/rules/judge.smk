@@ -1,60 +1,58 @@
-"""Evidence becomes verdicts: one target a claim, then the ledger of all.
+"""Judges claims and collects the verdicts.
 
-Required: the claim's JSON, and of the tables that it reads only the arms that it names.
-Output: results/claims/<study>.<claim>.json, results/ledger.{parquet,json}.
+Required: results/<study>/claims/<claim>.json; for each claim, the tables of the arms that it and its control read.
+Output: results/claims/<study>.<claim>.json, results/ledger.parquet, results/ledger.json.
+Steps: one job for each claim, then the ledger of all claims. Both run where Snakemake runs, because they take seconds
+and would wait longer in a queue.
 """
 
 
 rule claim:
     input:
-        evidence_of,
-        claim=f"{R}/{{study}}/claims/{{claim}}.json",
-        sources=sources("judge"),
+        evidence=lambda w: plan.list_evidence(w.study, w.claim),
+        claim=f"{RESULTS}/{{study}}/claims/{{claim}}.json",
+        sources=plan.stage_sources("judge"),
     output:
-        f"{R}/claims/{{study}}.{{claim}}.json",
+        f"{RESULTS}/claims/{{study}}.{{claim}}.json",
     log:
-        f"{R}/logs/judge/{{study}}.{{claim}}.log",
+        plan.log_file("judge", "{study}.{claim}"),
     benchmark:
-        f"{R}/benchmarks/judge/{{study}}.{{claim}}.tsv"
-    # At once when ready: for every job that waits, the scheduler looks at all its inputs, again and again.
-    priority: 2000
-    # Seconds of work: queueing would take longer.
+        plan.benchmark_file("judge", "{study}.{claim}")
+    priority: WHEN_READY
     localrule: True
-    threads: 1
     resources:
-        **needs(megabytes=1000, minutes=10),
+        **plan.resources(megabytes=1000, minutes=10),
     params:
         rule="claim",
-        # Two folders up from the verdict, claims/<name>.json.
+        name="{study}.{claim}",
         results=subpath(output[0], ancestor=2),
     message:
         "judge: {wildcards.study}.{wildcards.claim}"
     shell:
-        "reinduce judge {wildcards.study}.{wildcards.claim} --claim {input.claim:q}"
-        " --results {params.results:q} --out {output:q} --rule {params.rule:q} {wildcards} --log {log:q}"
+        plan.shell_command(
+            "judge", "{params.name:q} --claim {input.claim:q} --results {params.results:q} --out {output:q}"
+        )
 
 
 rule ledger:
     input:
-        claims=[f"{R}/claims/{name}.json" for name in resolved.claims],
-        sources=sources("ledger"),
+        claims=[f"{RESULTS}/claims/{name}.json" for name in resolved.claims],
+        sources=plan.stage_sources("ledger"),
     output:
-        f"{R}/ledger.parquet",
-        f"{R}/ledger.json",
+        f"{RESULTS}/ledger.parquet",
+        f"{RESULTS}/ledger.json",
     log:
-        f"{R}/logs/judge/ledger.log",
+        plan.log_file("judge", "ledger"),
     benchmark:
-        f"{R}/benchmarks/judge/ledger.tsv"
-    priority: 2000
-    # Seconds of work: queueing would take longer.
+        plan.benchmark_file("judge", "ledger")
+    priority: WHEN_READY
     localrule: True
-    threads: 1
     resources:
-        **needs(megabytes=1000, minutes=10),
+        **plan.resources(megabytes=1000, minutes=10),
     params:
         rule="ledger",
         out=subpath(output[0], parent=True),
     message:
         "ledger: all verdicts together"
     shell:
-        "reinduce ledger --claims {input.claims:q} --out-dir {params.out:q} --rule {params.rule:q} {wildcards} --log {log:q}"
+        plan.shell_command("ledger", "--claims {input.claims:q} --out-dir {params.out:q}")

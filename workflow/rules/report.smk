@@ -1,73 +1,57 @@
-"""Pictures and the ledger's front page.
+"""Draws the figures and writes the front page.
 
-Required: the runs' tables, the ledger.
-Output: results/figures/<study>.<figure>.{ipynb,html}, results/index.html.
+Required: the tables that each figure reads, its notebook and its caption; results/ledger.json.
+Output: results/figures/<study>.<figure>.ipynb and .html, results/index.html.
+Steps: one job for each figure, which runs its notebook, then the front page. All run where Snakemake runs, because
+they take seconds and would wait longer in a queue.
 """
 
-for key, figure in FIGURES:
+for figure in plan.figure_rules():
 
     rule:
         name:
-            rule_name("figure", f"{key}.{figure}")
+            figure.name
         input:
-            drawn=layout.drawn_files(R, figure_tables(key, figure), figure_runs(key, figure)),
-            notebook=f"workflow/studies/{key}/{figure}.py",
-            sources=sources("figure"),
+            **figure.inputs,
         output:
-            notebook=f"{R}/figures/{key}.{figure}.ipynb",
-            page=report(
-                f"{R}/figures/{key}.{figure}.html",
-                caption=f"../studies/{key}/{figure}.rst",
-                category=resolved.studies[key].figures[figure].category,
-                labels={"study": key, "figure": resolved.studies[key].figures[figure].title},
-            ),
+            notebook=figure.outputs[0],
+            page=report(figure.outputs[1], **figure.report_entry),
         log:
-            f"{R}/logs/figure/{key}.{figure}.log",
+            figure.log,
         benchmark:
-            f"{R}/benchmarks/figure/{key}.{figure}.tsv"
-        # At once when ready: for every job that waits, the scheduler looks at all its inputs, again and again.
-        priority: 2000
-        # Seconds of work: queueing would take longer.
+            figure.benchmark
+        priority: WHEN_READY
         localrule: True
-        threads: 1
         resources:
-            **needs(megabytes=2000, minutes=20),
+            **plan.resources(megabytes=2000, minutes=20),
         params:
-            rule=rule_name("figure", f"{key}.{figure}"),
-            # Two folders up from the page, figures/<name>.html.
-            results=subpath(output.page, ancestor=2),
-            study=key,
-            reads=list(figure_runs(key, figure)),
-            tables=figure_tables(key, figure),
-            scale=resolved.config.scale,
+            **figure.params,
         message:
-            f"figure: {key}.{figure}"
+            f"figure: {figure.label}"
         shell:
-            "reinduce figure {input.notebook:q} --results {params.results:q} --study {params.study:q}"
-            " --scale {params.scale:q} --reads {params.reads:q} --tables {params.tables:q}"
-            " --out-ipynb {output.notebook:q} --out-html {output.page:q} --rule {params.rule:q} {wildcards} --log {log:q}"
+            plan.shell_command(
+                "figure",
+                "{input.notebook:q} {params.options:q} --out-ipynb {output.notebook:q} --out-html {output.page:q}",
+            )
 
 
 rule index:
     input:
-        ledger=f"{R}/ledger.json",
-        figures=[f"{R}/figures/{key}.{figure}.html" for key, figure in FIGURES],
-        sources=sources("index"),
+        ledger=f"{RESULTS}/ledger.json",
+        figures=[f"{RESULTS}/figures/{study}.{figure}.html" for study, figure in plan.figures],
+        sources=plan.stage_sources("index"),
     output:
-        f"{R}/index.html",
+        f"{RESULTS}/index.html",
     log:
-        f"{R}/logs/report/index.log",
+        plan.log_file("report", "index"),
     benchmark:
-        f"{R}/benchmarks/report/index.tsv"
-    # Seconds of work: queueing would take longer.
+        plan.benchmark_file("report", "index")
     localrule: True
-    threads: 1
     resources:
-        **needs(megabytes=1000, minutes=10),
+        **plan.resources(megabytes=1000, minutes=10),
     params:
         rule="index",
     message:
         "index: the ledger's front page"
     shell:
-        "reinduce index {input.ledger:q} --figures {input.figures:q} --out {output:q}"
-        " --rule {params.rule:q} {wildcards} --log {log:q}"
+        plan.shell_command("index", "{input.ledger:q} --figures {input.figures:q} --out {output:q}")

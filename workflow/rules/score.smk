@@ -1,61 +1,55 @@
-"""Checkpoints become measures: one job scores all checkpoints of a seed, or of all seeds of short arms.
+"""Scores every checkpoint.
 
-Required: a run's checkpoints, the frozen evaluation sets, measure.json.
-Output: score/step*.parquet (a target each), trajectories, for language index_losses and
-token_losses; and, for all runs of a study on a task, the joint components of their losses.
+Required: for each seed, its checkpoints; the evaluation sets of the task; train.json and metrics.json of the arm.
+Output: for each seed, score/step*.parquet (each is a target), score/trajectories.parquet and the tables of losses;
+for all runs of a study on a task, series/<task>.parquet and series/<task>.trajectories.parquet.
+Steps: one job scores all checkpoints of a job group's seeds. Then `series` computes the principal components of the
+losses of all runs on a task together.
 """
 
-for batch in BATCHES:
+for score in plan.group_rules("score"):
 
     rule:
         name:
-            rule_name("score", batch.name)
+            score.name
         input:
-            measure=specifications(batch, "measure"),
-            train=specifications(batch, "train"),
-            data=data_of_batch(batch),
-            checkpoints=files(batch, layout.checkpoint_files),
-            sources=sources("score"),
+            **score.inputs,
         output:
-            files(batch, layout.score_outputs),
+            score.outputs,
         log:
-            f"{R}/logs/score/{job_name(batch)}.log",
+            score.log,
         benchmark:
-            f"{R}/benchmarks/score/{job_name(batch)}.tsv"
-        # At once when ready: for every job that waits, the scheduler looks at all its inputs, again and again.
-        priority: 2000
-        threads: 1
+            score.benchmark
+        priority: WHEN_READY
         resources:
-            **needs(megabytes=2000, minutes=10 + batch.cost / 60),
+            **plan.resources(megabytes=2000, minutes=10 + score.core_seconds / 60),
         params:
-            rule=rule_name("score", batch.name),
-            work=work(batch, score_job),
+            **score.params,
         message:
-            f"score: {job_name(batch, '{wildcards.seed}')}"
+            f"score: {score.label}"
         shell:
-            "reinduce score --rule {params.rule:q} {wildcards} --log {log:q} {params.work:q}"
+            plan.shell_command("score", "{params.jobs:q}")
 
 
 rule series:
     input:
-        losses=lambda w: [folder / "score/token_losses.parquet" for folder in folders_on_task(w.study, w.task)],
-        windows=lambda w: [folder / "score/trajectories.parquet" for folder in folders_on_task(w.study, w.task)],
-        sources=sources("series"),
+        losses=lambda w: [f"{run}/score/token_losses.parquet" for run in plan.list_folders_on_task(w.study, w.task)],
+        windows=lambda w: [f"{run}/score/trajectories.parquet" for run in plan.list_folders_on_task(w.study, w.task)],
+        sources=plan.stage_sources("series"),
     output:
-        table=f"{R}/{{study}}/series/{{task}}.parquet",
-        turns=f"{R}/{{study}}/series/{{task}}.trajectories.parquet",
+        table=f"{RESULTS}/{{study}}/series/{{task}}.parquet",
+        trajectories=f"{RESULTS}/{{study}}/series/{{task}}.trajectories.parquet",
     log:
-        f"{R}/logs/series/{{study}}.{{task}}.log",
+        plan.log_file("series", "{study}.{task}"),
     benchmark:
-        f"{R}/benchmarks/series/{{study}}.{{task}}.tsv"
-    priority: 2000
-    threads: 1
+        plan.benchmark_file("series", "{study}.{task}")
+    priority: WHEN_READY
     resources:
-        **needs(megabytes=2000, minutes=30),
+        **plan.resources(megabytes=2000, minutes=30),
     params:
         rule="series",
-        runs=lambda w: [folder / "score" for folder in folders_on_task(w.study, w.task)],
+        runs=lambda w: [f"{run}/score" for run in plan.list_folders_on_task(w.study, w.task)],
     message:
         "series: components of losses, {wildcards.study} on {wildcards.task}"
     shell:
-        "reinduce series --runs {params.runs:q} --out {output.table:q} --rule {params.rule:q} {wildcards} --log {log:q}"
+        plan.shell_command("series", "--runs {params.runs:q} --out {output.table:q}")

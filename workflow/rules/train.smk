@@ -1,38 +1,37 @@
-"""Arms become checkpoints: a job takes one seed, or all seeds of short arms; one thread each.
+"""Trains every seed of every arm.
 
-Required: results/<study>/<arm>/train.json, the task's data.
-Output: train/checkpoints/step*.safetensors, train_log.parquet, run.parquet for each seed.
-What an interrupted run resumes from lies in train/resume, which no rule declares and so
-no failure deletes. There is a rule for every batch, since each has its own checkpoints.
-How many devices and machines share the work is a resource: it changes nothing but time.
+Required: results/<study>/<arm>/train.json, the data of the arm's task; for a grafted arm, the last checkpoint of the
+arm that its graft comes from.
+Output: for each seed, train/checkpoints/step*.safetensors, train/train_log.parquet, train/run.parquet.
+Steps: one rule for each job group, since groups have different checkpoints; a job trains one seed of a long arm or
+all seeds of short arms. No rule declares train/resume, so Snakemake does not delete it after a failure, and an
+interrupted training resumes from it. Processes and machines are resources: their number changes the time, not the
+results.
 """
 
-for batch in BATCHES:
+for train in plan.group_rules("train"):
 
     rule:
         name:
-            rule_name("train", batch.name)
+            train.name
         input:
-            arms=specifications(batch, "train"),
-            data=data_of_batch(batch),
-            donors=donors(batch),
-            sources=sources("train"),
+            **train.inputs,
         output:
-            tables=files(batch, lambda folder, arm: [folder / "train/train_log.parquet", folder / "train/run.parquet"]),
-            checkpoints=files(batch, layout.checkpoint_files),
+            train.outputs,
         log:
-            f"{R}/logs/train/{job_name(batch)}.log",
+            train.log,
         benchmark:
-            f"{R}/benchmarks/train/{job_name(batch)}.tsv"
-        priority: batch.cost
-        threads: jobs.processes(batch, resolved.cluster)
+            train.benchmark
+        priority: train.core_seconds
+        threads: train.resources["processes"]
         resources:
-            **jobs.training_needs(batch, resolved.cluster),
+            **train.resources,
         params:
-            rule=rule_name("train", batch.name),
-            work=work(batch, train_job),
+            **train.params,
         message:
-            f"train: {job_name(batch, '{wildcards.seed}')}"
+            f"train: {train.label}"
         shell:
-            "reinduce train --device {resources.device} --processes {resources.processes} --nodes {resources.nodes}"
-            " --rule {params.rule:q} {wildcards} --log {log:q} {params.work:q}"
+            plan.shell_command(
+                "train",
+                "--device {resources.device} --processes {resources.processes} --nodes {resources.nodes} {params.jobs:q}",
+            )

@@ -1,13 +1,11 @@
-"""Exhaustive ablations of heads, and of pairs of heads, many to a forward pass.
+"""Exhaustive ablations of heads, and of pairs of heads, many in one forward pass.
 
-A head's ablation puts something else in place of its output (`stand_ins`). In a *full*
-ablation everything downstream changes; in a *pattern-preserving* one all attention
-patterns keep their intact values, so that only what flows through values changes (Olsson
-et al. 2022). Whatever lies below an ablated layer is computed once, a layer's heads lie
-side by side on the batch axis, and only losses come out.
+An ablation overwrites a head's output (`ablation_values`). Downstream, everything is recomputed, or all
+attention patterns are frozen at their clean values, so that only what flows through values changes (the
+pattern-preserving ablation of Olsson et al. 2022). Everything below an ablated layer is computed
+once, the copies with one ablated head each lie side by side on the batch axis, and only losses are kept.
 
-Shape suffixes: B batch, T position, H head, E head width, D model width, N lanes x batch:
-the edited copies of a batch, one below the other.
+Shape suffixes: B batch, T position, H head, E head width, D model width, N copies x batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,81 +13,116 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from reinduce.ablate.choose import Head
-from reinduce.model.copies import Intact, attended, chunks, copy_losses, with_each_replaced
-from reinduce.model.stand_ins import StandIns
+from reinduce.metrics.head_selection import Head
+from reinduce.model.ablation_values import AblationValues
+from reinduce.model.batched_ablation import (
+    CleanCache,
+    ablate_each_head,
+    attention_forward,
+    losses_from_mid,
+    microbatches,
+)
 from reinduce.model.transformer import Transformer
 
-Found = tuple[slice, str, list[tuple[Head, ...]], Tensor]
-"""Which examples, the edit's name, the heads of each copy, and the copies' losses [copies B T-1]."""
+SweepLosses = tuple[slice, tuple[str, str], list[tuple[Head, ...]], Tensor]
+"""The examples, the ablation (method, what is downstream), the ablated heads of each copy, and the copies' losses in
+nats [copies B T-1]."""
 
-
-def edit_name(kind: str, method: str) -> str:
-    """E.g. 'full', 'pattern_preserving_mean': the plain name is that of ablation to zero."""
-    return kind if method == "zero" else f"{kind}_{method}"
-
-
-KINDS = ("full", "pattern_preserving")
+DOWNSTREAM = ("recomputed", "frozen_patterns")
+"""What happens downstream of an ablated head: everything is recomputed, or all but attention patterns."""
 
 
 def single_heads(
-    model: Transformer, tokens_BT: Tensor, puts: StandIns, methods: Sequence[str], kinds: Sequence[str] = KINDS
-) -> Iterator[Found]:
-    """Losses with each head ablated alone, in every way; in the last layer both kinds are the same."""
-    copies = model.spec.heads * len(methods)
-    for rows, chunk in chunks(tokens_BT, copies):
-        intact = Intact.of(model, chunk)
-        for layer in range(model.spec.layers):
-            heads = [((layer, head),) for head in range(model.spec.heads)]
-            mid_NTD = torch.cat(
-                [
-                    with_each_replaced(model, layer, intact.mid[layer], intact.z[layer], puts.of(method, layer, rows))
-                    for method in methods
-                ]
-            )
+    model: Transformer,
+    tokens_BT: Tensor,
+    values: AblationValues,
+    methods: Sequence[str],
+    downstream: Sequence[str] = DOWNSTREAM,
+) -> Iterator[SweepLosses]:
+    """Ablate each head by itself.
+
+    Args:
+        model: the model.
+        tokens_BT: token ids of the examples.
+        values: the ablation values of these examples.
+        methods: names of ablation values.
+        downstream: some of DOWNSTREAM; in the last layer all are the same.
+
+    Yields:
+        Losses of each part of the examples, for each ablation: one copy for each head of a layer.
+    """
+    for rows, tokens in microbatches(tokens_BT, model.spec.n_heads * len(methods)):
+        clean = CleanCache.run(model, tokens)
+        for layer in range(model.spec.n_layers):
+            heads: list[tuple[Head, ...]] = [((layer, head),) for head in range(model.spec.n_heads)]
+            mid, z = clean.resid_mid[layer], clean.z[layer]
+            selected = [values.select(method, layer, rows) for method in methods]
+            mid_NTD = torch.cat([ablate_each_head(model, layer, mid, z, value) for value in selected])
             losses = None
-            for kind in kinds:
-                # Above the last layer there is no pattern left to keep.
-                if losses is None or layer < model.spec.layers - 1:
-                    losses = copy_losses(model, layer, mid_NTD, intact.edits(kind, layer), chunk)
+            for kind in downstream:
+                # Above the last layer there is no pattern to freeze.
+                if losses is None or layer < model.spec.n_layers - 1:
+                    above = clean.interventions_above(kind, layer)
+                    losses = losses_from_mid(model, layer, mid_NTD, above, tokens)
                 for method, part in zip(methods, losses.chunk(len(methods)), strict=True):
-                    yield rows, edit_name(kind, method), heads, part
+                    yield rows, (method, kind), heads, part
 
 
 def pairs_of_heads(
-    model: Transformer, tokens_BT: Tensor, puts: StandIns, methods: Sequence[str], kinds: Sequence[str] = KINDS
-) -> Iterator[Found]:
-    """Losses with every two heads ablated together, in every way."""
+    model: Transformer,
+    tokens_BT: Tensor,
+    values: AblationValues,
+    methods: Sequence[str],
+    downstream: Sequence[str] = DOWNSTREAM,
+) -> Iterator[SweepLosses]:
+    """Ablate every two heads together.
+
+    Args:
+        model: the model.
+        tokens_BT: token ids of the examples.
+        values: the ablation values of these examples.
+        methods: names of ablation values.
+        downstream: some of DOWNSTREAM.
+
+    Yields:
+        Losses of each part of the examples, for each ablation: one copy for each of some pairs.
+    """
     for method in methods:
-        for rows, chunk in chunks(tokens_BT, model.spec.heads**2):
-            intact = Intact.of(model, chunk)
-            for kind in kinds:
-                for heads, losses in _pairs(model, chunk, intact, puts, method, rows, kind):
-                    yield rows, edit_name(kind, method), heads, losses
+        for rows, tokens in microbatches(tokens_BT, model.spec.n_heads**2):
+            clean = CleanCache.run(model, tokens)
+            for kind in downstream:
+                for heads, losses in _pairs(model, tokens, clean, values, method, rows, kind):
+                    yield rows, (method, kind), heads, losses
 
 
 def _pairs(
-    model: Transformer, tokens_BT: Tensor, intact: Intact, puts: StandIns, method: str, rows: slice, kind: str
+    model: Transformer,
+    tokens_BT: Tensor,
+    clean: CleanCache,
+    values: AblationValues,
+    method: str,
+    rows: slice,
+    kind: str,
 ) -> Iterator[tuple[list[tuple[Head, ...]], Tensor]]:
-    layers, H, B = model.spec.layers, model.spec.heads, len(tokens_BT)
+    layers, H, B = model.spec.n_layers, model.spec.n_heads, len(tokens_BT)
     for first in range(layers):
-        edits = intact.edits(kind, first)
-        put = puts.of(method, first, rows)
-        mid_HBTD = with_each_replaced(model, first, intact.mid[first], intact.z[first], put).view(
-            H, *intact.mid[first].shape
-        )
+        above = clean.interventions_above(kind, first)
+        mid_BTD, value = clean.resid_mid[first], values.select(method, first, rows)
+        mid_HBTD = ablate_each_head(model, first, mid_BTD, clean.z[first], value).view(H, *mid_BTD.shape)
         left, right = torch.triu_indices(H, H, 1)
         if len(left):
-            # Within a layer removals add up.
-            both = mid_HBTD[left] + mid_HBTD[right] - intact.mid[first]
-            heads = [((first, a), (first, b)) for a, b in zip(left.tolist(), right.tolist(), strict=True)]
-            yield heads, copy_losses(model, first, both.flatten(0, 1), edits, tokens_BT)
-        # Across layers the lower head's copies are carried up, and every upper head taken from each.
-        x_NTD = model.after_attention(first, mid_HBTD.flatten(0, 1), edits)
+            # Within a layer the changes of two heads add up.
+            both = mid_HBTD[left] + mid_HBTD[right] - mid_BTD
+            heads: list[tuple[Head, ...]] = [
+                ((first, a), (first, b)) for a, b in zip(left.tolist(), right.tolist(), strict=True)
+            ]
+            yield heads, losses_from_mid(model, first, both.flatten(0, 1), above, tokens_BT)
+        # Across layers the copies with a lower head ablated run upwards, and in each every upper head is ablated.
+        x_NTD = model.after_attention(first, mid_HBTD.flatten(0, 1), above)
         for second in range(first + 1, layers):
-            mid_NTD, z_NTHE = attended(model, second, x_NTD, edits)
-            without = with_each_replaced(model, second, mid_NTD, z_NTHE, puts.of(method, second, rows))
+            mid_NTD, z_NTHE = attention_forward(model, second, x_NTD, above)
+            both = ablate_each_head(model, second, mid_NTD, z_NTHE, values.select(method, second, rows))
             heads = [((first, a), (second, b)) for b in range(H) for a in range(H)]
-            # The upper head is the outer one of the copies, the lower the inner.
-            yield heads, copy_losses(model, second, without, edits, tokens_BT).view(H * H, B, -1)
-            x_NTD = model.after_attention(second, mid_NTD, edits)
+            # The upper head is the outer index of the copies, the lower one the inner.
+            yield heads, losses_from_mid(model, second, both, above, tokens_BT).view(H * H, B, -1)
+            x_NTD = model.after_attention(second, mid_NTD, above)

@@ -4,23 +4,26 @@ import argparse
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from reinduce.attribute.direct import direct_logits
-from reinduce.attribute.paths import HeadPath, path_losses
-from reinduce.config.specs import ArmSpec, read_spec
+from reinduce.attribute.direct import direct_logit_attribution
+from reinduce.attribute.paths import Edge, path_patching
+from reinduce.config.arm_contents import modules_of_arm
+from reinduce.config.job_specs import ArmSpec, read_spec
+from reinduce.config.task_definition import read_task
+from reinduce.metrics.of_stages import DIRECT_LOGIT, DIRECT_LOGIT_POSITIVE, PATH_LOSS
+from reinduce.model.ablation_values import collect_ablation_values
 from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
-from reinduce.model.stand_ins import stand_ins
 from reinduce.model.transformer import Transformer, token_losses
 from reinduce.tables import write_rows
-from reinduce.task.evaluation import read_examples
-from reinduce.trace.manifest import Made
+from reinduce.tasks.evaluation_sets import EvaluationSet
+from reinduce.trace.manifest import StageOutputs
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
 ROWS = 16
 """Sequences in an ordinary forward pass."""
 
@@ -33,56 +36,58 @@ def add_attribute_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the table goes")
 
 
-def run_attribute(*jobs: argparse.Namespace) -> list[Made]:
+def run_attribute(*jobs: argparse.Namespace) -> list[StageOutputs]:
     """Write the `attributions` table of each run, for all its checkpoints."""
     return [attribute_run(job) for job in jobs]
 
 
 @torch.no_grad()
-def attribute_run(args: argparse.Namespace) -> Made:
+def attribute_run(args: argparse.Namespace) -> StageOutputs:
     """Write the `attributions` table of a run, for all its checkpoints."""
     arm = read_spec(ArmSpec, args.train)
     if not arm.model.has_heads:
         raise ValueError(f"{args.train}: a {arm.model.mixer} has no heads whose effects could be attributed")
     repeated_file, random_file = args.data / "repeated.parquet", args.data / "random.parquet"
-    repeated = read_examples(repeated_file)
-    period = read_examples(random_file).shape[1] - 1
+    repeated = EvaluationSet(repeated_file).tokens
+    period = EvaluationSet(random_file).tokens.shape[1] - 1
     steps = arm.train.checkpoints.steps(arm.train.steps)
     keys = {"study": arm.study, "arm": arm.arm, "seed": args.seed}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for step in steps:
         model = load_checkpoint(checkpoint_path(args.checkpoints, step), arm).model
-        here = [*direct_rows(model, repeated, period)]
+        here = [*direct_logit_attribution_rows(model, repeated, period)]
         if step == steps[-1]:
-            here += path_rows(model, repeated, period)
-        facts = keys | {"step": step, "metric_version": VERSION, "n": len(repeated)}
+            here += path_patching_rows(model, repeated, period)
+        facts = keys | {"step": step, "n_items": len(repeated)}
         rows += (facts | row for row in here)
     log.info("%s/%s/seed%d  %d checkpoints attributed", arm.study, arm.arm, args.seed, len(steps))
-    return Made(
+    return StageOutputs(
         manifest=args.out / "manifest.json",
         inputs=[args.train, repeated_file, random_file, *(checkpoint_path(args.checkpoints, s) for s in steps)],
         outputs=[write_rows("attributions", rows, args.out / "attributions.parquet")],
+        modules=modules_of_arm("attribute", arm, read_task(args.data / "task.json"), None),
     )
 
 
-def direct_rows(model: Transformer, repeated_BT: Tensor, period: int) -> Iterator[dict]:
+def direct_logit_attribution_rows(model: Transformer, repeated_BT: Tensor, period: int) -> Iterator[dict]:
     """Direct effects on the next token of a repeat: the mean, and the share of places where it is positive."""
-    for layer, values_BQH in enumerate(direct_logits(model, repeated_BT, period)):
-        metrics = {"direct_logit": values_BQH, "direct_logit_positive": (values_BQH > 0).float()}
+    for layer, values_BQH in enumerate(direct_logit_attribution(model, repeated_BT, period)):
+        metrics = {DIRECT_LOGIT: values_BQH, DIRECT_LOGIT_POSITIVE: (values_BQH > 0).float()}
         for metric, values in metrics.items():
             for head, value in enumerate(values.mean(dim=(0, 1)).tolist()):
                 yield {"source": f"{layer}.{head}", "layer": layer, "head": head} | {
                     "target": "next_in_repeat",
-                    "metric": metric,
+                    "metric": metric.name,
+                    "metric_version": metric.version,
                     "value": value,
                 }
 
 
-def path_rows(model: Transformer, repeated_BT: Tensor, period: int) -> Iterator[dict]:
+def path_patching_rows(model: Transformer, repeated_BT: Tensor, period: int) -> Iterator[dict]:
     """What cutting each path between two heads costs on the second and later repeats, in nats a token."""
     intact = torch.cat([token_losses(model(part)[0], part) for part in repeated_BT.split(ROWS)])
-    summed: dict[HeadPath, float] = {}
-    for rows, paths, losses in path_losses(model, repeated_BT, stand_ins(model, repeated_BT)):
+    summed: dict[Edge, float] = {}
+    for rows, paths, losses in path_patching(model, repeated_BT, collect_ablation_values(model, repeated_BT)):
         change = (losses - intact[rows])[:, :, period:].double().mean(dim=2).sum(dim=1) / len(repeated_BT)
         for path, value in zip(paths, change.tolist(), strict=True):
             summed[path] = summed.get(path, 0.0) + value
@@ -90,6 +95,7 @@ def path_rows(model: Transformer, repeated_BT: Tensor, period: int) -> Iterator[
         target = f"{receiver[0]}.{receiver[1]}.{kind}"
         yield {"source": f"{layer}.{head}", "layer": layer, "head": head} | {
             "target": target,
-            "metric": "path_loss",
+            "metric": PATH_LOSS.name,
+            "metric_version": PATH_LOSS.version,
             "value": value,
         }

@@ -3,13 +3,14 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
-from reinduce.config.tree import Claim, Config, Scale, Study, Tolerance
+from reinduce.config.user_config import Claim, Config, Scale, Study
 from reinduce.trace.files import write_text
 
-SCHEMAS = {"config": Config, "scale": Scale, "study": Study, "claims": list[Claim], "tolerances": list[Tolerance]}
+SCHEMAS: dict[str, Any] = {"config": Config, "scale": Scale, "study": Study, "claims": list[Claim]}
 
 
 def add_schemas_arguments(parser: argparse.ArgumentParser) -> None:

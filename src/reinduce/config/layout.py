@@ -1,7 +1,7 @@
 """Where results lie: the one place that knows the names of files and folders.
 
 R/data/<task>/…
-R/<study>/<arm>/{train,measure,ablate}.json
+R/<study>/<arm>/{train,metrics,ablate}.json
 R/<study>/<arm>/seed<k>/{train,score,ablate,attribute}/…
 R/<study>/series/<task>[.trajectories].parquet
 R/claims/<study>.<claim>.json · R/figures/<study>.<figure>.{ipynb,html}
@@ -11,10 +11,9 @@ R/ledger.{parquet,json} · R/index.html
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from reinduce.config.specs import ArmSpec, checkpoint_name
-
-GIVEN = "given.json"
-"""In a folder of results: what the command line said of the configuration when they were last asked for."""
+from reinduce.config.arm_contents import unavailable_reason
+from reinduce.config.job_specs import ArmSpec, checkpoint_name
+from reinduce.config.task_definition import TaskDefinition
 
 RUN_TABLES = {
     "runs": "train/run.parquet",
@@ -27,31 +26,14 @@ RUN_TABLES = {
 }
 """Table → its file in a seed's folder. `scores` has one file a checkpoint instead."""
 
-OF_HEADS = ("ablations", "attributions")
-"""Tables that only runs with attention heads have."""
-
 SERIES_TABLES = {"loss_components": ".parquet", "series_trajectories": ".trajectories.parquet"}
 """Table of all runs of a task → ending of its file. Rows of series_trajectories are trajectories."""
-
-OF_LANGUAGE = ("index_losses", "token_losses", "attributions", *SERIES_TABLES)
-"""Tables that only runs on tasks of language have."""
 
 TABLES = (*RUN_TABLES, "scores", *SERIES_TABLES)
 """What claims may read."""
 
 DRAWN = ("scores", "index_losses", "trajectories", "ablations", "attributions", "loss_components")
 """What figures are drawn from, unless they ask for less."""
-
-FROZEN_SETS = ("heldout.parquet", "repeated.parquet", "random.parquet")
-EXEMPLAR_SETS = ("trained.parquet", "relabelled.parquet", "new_classes.parquet")
-TASK_FILES = {
-    "source_text": ("tokenizer.json", "train.bin", "sources.parquet"),
-    "synonyms": ("translated.parquet",),
-    "topics": ("contexts.parquet",),
-    "suite": ("answers.parquet",),
-    "exemplars": ("features.safetensors",),
-}
-"""Task → its files beside the frozen sets."""
 
 Runs = Mapping[str, tuple[ArmSpec, Iterable[int]]]
 """'study/arm' → its arm and seeds."""
@@ -77,28 +59,17 @@ def score_files(folder: Path, arm: ArmSpec) -> list[Path]:
     return [folder / "score" / f"{checkpoint_name(step)}.parquet" for step in checkpoint_steps(arm)]
 
 
-def why_without(table: str, arm: ArmSpec) -> str | None:
-    """Why an arm's runs have no such table; None where they have."""
-    if table in OF_HEADS and not arm.model.has_heads:
-        return "has no attention heads"
-    if table == "ablations" and any(clamp.what == "copy" for clamp in arm.model.clamps):
-        return "is given its logits by a clamp"
-    if table in OF_LANGUAGE and arm.model.features:
-        return "is not trained on language"
-    return None
+def source_checkpoint_file(results: Path | str, arm: ArmSpec, seed: int, source: ArmSpec, seeds: Sequence[int]) -> Path:
+    """The checkpoint from which a seed of an arm takes its graft; `seeds`: those of the source, one after another."""
+    given = seeds[(seed - seeds[0] + arm.graft.seed_offset) % len(seeds)]
+    folder = Path(results, source.study, source.arm, f"seed{given}")
+    return checkpoint_files(folder, source)[-1]
 
 
-def donor_file(results: Path | str, arm: ArmSpec, seed: int, donor: ArmSpec, seeds: Sequence[int]) -> Path:
-    """The checkpoint from which a seed of an arm takes its graft; `seeds`: those of the donor, one after another."""
-    given = seeds[(seed - seeds[0] + arm.graft.shift) % len(seeds)]
-    folder = Path(results, donor.study, donor.arm, f"seed{given}")
-    return checkpoint_files(folder, donor)[-1]
-
-
-def score_outputs(folder: Path, arm: ArmSpec) -> list[Path]:
-    """All files that scoring a seed makes."""
+def score_outputs(folder: Path, arm: ArmSpec, task: TaskDefinition) -> list[Path]:
+    """Return all files that scoring a seed makes."""
     tables = ("trajectories", "index_losses", "token_losses")
-    found = [folder / RUN_TABLES[table] for table in tables if why_without(table, arm) is None]
+    found = [folder / RUN_TABLES[table] for table in tables if unavailable_reason(table, arm, task) is None]
     return [*score_files(folder, arm), *found]
 
 
@@ -112,12 +83,12 @@ def drawn_files(results: Path | str, tables: Iterable[str], runs: Runs) -> list[
     found = []
     for name, (arm, seeds) in runs.items():
         found += [Path(results, arm.study, "seeds.json"), Path(results, name, "train.json")]
-        found += [Path(results, name, "measure.json")]
+        found += [Path(results, name, "metrics.json")]
         for folder in seed_folders(results, name, seeds):
             for table in tables:
                 if table not in SERIES_TABLES:
                     found += run_table_files(table, folder, arm)
-        task = f"{arm.study}/{arm.task}"
+        task = f"{arm.study}/{arm.task_name}"
         found += [series_file(results, t, task) for t in SERIES_TABLES if "loss_components" in tables]
     return list(dict.fromkeys(found))
 
@@ -128,10 +99,9 @@ def series_file(results: Path | str, table: str, name: str) -> Path:
     return Path(results, study, "series", f"{task}{SERIES_TABLES[table]}")
 
 
-def data_files(results: Path | str, name: str, task: str) -> list[Path]:
-    """The data of a task, or of a study's variant of it under its own name, file by file."""
-    frozen = EXEMPLAR_SETS if task == "exemplars" else FROZEN_SETS
-    return [Path(results, "data", name, file) for file in frozen + TASK_FILES.get(task, ())]
+def data_files(results: Path | str, name: str, task: TaskDefinition) -> list[Path]:
+    """Return the data of a task, or of a study's variant of it under its own name, file by file."""
+    return [Path(results, "data", name, file) for file in task.file_names()]
 
 
 def bound_reads(reads: Mapping[str, list[str]], study: str, bindings: Mapping) -> dict[str, list[str]]:

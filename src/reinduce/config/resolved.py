@@ -4,10 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-from reinduce.config.layout import GIVEN, checkpoint_steps
-from reinduce.config.specs import AblateSpec, ArmSpec, MeasureSpec, to_json
-from reinduce.config.tree import Cluster, Config, Study
+from reinduce.config.arm_contents import unavailable_reason
+from reinduce.config.job_specs import ArmSpec, to_json
+from reinduce.config.layout import checkpoint_steps
+from reinduce.config.metric_settings import AblateSpec, MetricSettings
+from reinduce.config.task_definition import TaskDefinition
+from reinduce.config.user_config import Cluster, Config, Study
+from reinduce.trace.chain import CLI_OVERRIDES
 from reinduce.trace.files import write_text
 
 RESOLVED = "config.json"
@@ -16,10 +21,16 @@ RESOLVED = "config.json"
 
 @dataclass(frozen=True)
 class Run:
-    """An arm and its seeds."""
+    """An arm, its seeds, its task, and how its checkpoints are measured."""
 
     arm: ArmSpec
     seeds: range
+    task: TaskDefinition
+    settings: MetricSettings
+
+    def unavailable_reason(self, table: str) -> str | None:
+        """Return why these runs do not have a table; None if they have it."""
+        return unavailable_reason(table, self.arm, self.task)
 
     @property
     def steps(self) -> list[int]:
@@ -33,14 +44,18 @@ class Resolved:
 
     config: Config
     results: Path
-    tasks: dict[str, dict] = field(default_factory=dict)
-    """task → the content of its task.json."""
+    tasks: dict[str, TaskDefinition | None] = field(default_factory=dict)
+    """Name of the data folder → the task; None if its configuration is wrong."""
     runs: dict[str, Run] = field(default_factory=dict)
     """'study/arm' → its arm and seeds."""
-    measure: MeasureSpec | None = None
+    metrics: MetricSettings | None = None
     ablate: AblateSpec | None = None
     cluster: Cluster | None = None
     studies: dict[str, Study] = field(default_factory=dict)
+    folders: dict[str, str] = field(default_factory=dict)
+    """study → its folder: from the project's root, or where it lies elsewhere."""
+    study_folders: list[str] = field(default_factory=list)
+    """Folders of studies beside the project's own, as absolute paths."""
     claims: dict[str, dict] = field(default_factory=dict)
     """'study.claim' → the content of its JSON."""
 
@@ -48,10 +63,12 @@ class Resolved:
 def settings(resolved: Resolved) -> dict[str, str]:
     """What jobs read of the configuration: file → its text."""
     results = resolved.results
-    found = {results / "data" / name / "task.json": task for name, task in resolved.tasks.items()}
+    found: dict[Path, Any] = {
+        results / "data" / name / "task.json": task.content() for name, task in resolved.tasks.items()
+    }
     for name, run in resolved.runs.items():
         found[results / name / "train.json"] = run.arm
-        found[results / name / "measure.json"] = resolved.measure
+        found[results / name / "metrics.json"] = run.settings
         found[results / name / "ablate.json"] = resolved.ablate
     for key in resolved.studies:
         found[results / key / "seeds.json"] = {
@@ -67,7 +84,7 @@ def write_resolved(resolved: Resolved, given: Mapping = MappingProxyType({}), ro
     `given`: what the command line laid over config.yaml, kept so that the same can be resolved again.
     """
     write_text(root / resolved.results / RESOLVED, resolved.config.model_dump_json(indent=2) + "\n")
-    write_text(root / resolved.results / GIVEN, to_json(dict(given)))
+    write_text(root / resolved.results / CLI_OVERRIDES, to_json(dict(given)))
     for path, text in settings(resolved).items():
         write_text(root / path, text)
 

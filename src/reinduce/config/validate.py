@@ -80,7 +80,9 @@ def without_faults(kind, values: Any) -> Any:
         _adapter(kind).validate_python(values, strict=True)
     except ValidationError as error:
         for problem in error.errors():
-            *path, last = problem["loc"]
+            # Keys of mappings and indices of lists.
+            steps: list[Any] = [*problem["loc"]]
+            *path, last = steps
             place = values
             for step in path:
                 place = place[step] if isinstance(place, dict | list) else {}

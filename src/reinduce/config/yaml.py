@@ -9,7 +9,7 @@ import yaml
 FLOAT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 
 
-class _Strict:
+class _Strict(yaml.constructor.SafeConstructor):
     def construct_mapping(self, node, deep=False):
         seen = []
         for key, _ in node.value:
@@ -24,7 +24,10 @@ class _Loader(_Strict, yaml.SafeLoader):
     pass
 
 
-class _FastLoader(_Strict, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+_FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _FastLoader(_Strict, _FASTEST):
     pass
 
 

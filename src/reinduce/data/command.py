@@ -1,23 +1,12 @@
-"""`reinduce data`: a task's frozen evaluation sets, and its training text where it has one."""
+"""`reinduce data`: a task's evaluation sets, and its training text or vectors where it has any."""
 
 import argparse
 import dataclasses
 from pathlib import Path
 
-from reinduce.data import exemplars, phrases, source_text, suite, synonyms, topics
-from reinduce.task import read_task
-from reinduce.task.specs import own_files
+from reinduce.config.task_definition import read_task
 from reinduce.trace.files import write_text
-from reinduce.trace.manifest import Made
-
-PREPARE = {
-    "phrases": phrases.prepare,
-    "synonyms": synonyms.prepare,
-    "topics": topics.prepare,
-    "suite": suite.prepare,
-    "exemplars": exemplars.prepare,
-    "source_text": source_text.prepare,
-}
+from reinduce.trace.manifest import StageOutputs
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,18 +14,20 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the task's data folder")
 
 
-def run_data(args: argparse.Namespace) -> Made:
+def run_data(args: argparse.Namespace) -> StageOutputs:
     """Write the data folder of a task.
 
-    Raises FileNotFoundError or ValueError if the specification or its source of text cannot be used.
+    Raises:
+        FileNotFoundError or ValueError: if the specification or its source of text cannot be used.
     """
     task = read_task(args.task)
-    files, facts = PREPARE[task.name](task, args.out)
+    facts = task.write_data(args.out)
     # Later stages read the task beside its data; usually it lies there already.
     write_text(args.out / "task.json", args.task.read_text())
-    return Made(
+    return StageOutputs(
         manifest=args.out / "manifest.json",
-        inputs=[args.task, *own_files(dataclasses.asdict(task.spec))],
-        outputs=files,
-        details={"task": task.name, "evaluation": dataclasses.asdict(task.evaluation), **facts},
+        inputs=[args.task, *task.user_files()],
+        outputs=[args.out / name for name in task.file_names()],
+        details={"task": task.qualified_name(), "evaluation": dataclasses.asdict(task.sizes), **facts},
+        modules=[task.module],
     )

@@ -1,82 +1,119 @@
 """A claim's evidence: one SELECT over the tables that the claim reads, and over nothing else.
 
 The tables are loaded first; then the database loses all access to files, network and
-settings, and only then does it see the query.
+settings, and only then does it run the query.
 """
 
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from reinduce import tables
+from reinduce.config.job_specs import ArmSpec, read_spec
 from reinduce.config.layout import RUN_TABLES, SERIES_TABLES, bound_reads, run_table_files, seed_folders, series_file
-from reinduce.config.specs import ArmSpec, read_spec
 
-READABLE = sorted({"scores", *RUN_TABLES, *SERIES_TABLES})
-TARGETS = {"series_trajectories": "trajectories"}
-"""What a query calls a table of `reads` that goes by another name there."""
-WHOLE_NUMBERS = {"tinyint", "smallint", "integer", "bigint", "hugeint"}
-NUMBERS = {*WHOLE_NUMBERS, "boolean", "float", "double", "decimal"}
+READABLE_TABLES = sorted({"scores", *RUN_TABLES, *SERIES_TABLES})
+"""What `reads` may name."""
+QUERY_NAMES = {"series_trajectories": "trajectories"}
+"""Table of `reads` → its name in queries, where that differs."""
+INTEGER_TYPES = {"tinyint", "smallint", "integer", "bigint", "hugeint"}
+NUMBER_TYPES = {*INTEGER_TYPES, "boolean", "float", "double", "decimal"}
+
+Reads = Mapping[str, list[str]]
+"""Table → arms, or tasks for tables of a whole task."""
+Bindings = Mapping[str, Any]
+"""Name of a query's parameter → its value."""
 
 
-def resolve(reads: Mapping[str, list[str]], study: str, bindings: Mapping) -> dict[str, list[str]]:
-    """What a claim reads, with `$name` filled in and every arm or task as `study/name`.
+def resolve_reads(reads: Reads, study: str, bindings: Bindings) -> dict[str, list[str]]:
+    """Fill in the names that a claim reads.
 
-    Raises ValueError for a table that there is not, or a name that is not bound to text.
+    Args:
+        reads: As claims.yaml has it; `$name` stands for a bound name.
+        study: The claim's study.
+        bindings: The claim's parameters.
+
+    Returns:
+        Table → 'study/arm', or 'study/task' for tables of a whole task.
+
+    Raises:
+        ValueError: There is no such table, or a name is not bound to text.
     """
     for table in reads:
-        if table not in READABLE:
-            raise ValueError(f"reads: there is no table {table!r}; there are {', '.join(READABLE)}")
+        if table not in READABLE_TABLES:
+            raise ValueError(f"reads: there is no table {table!r}; the tables are {', '.join(READABLE_TABLES)}")
     return bound_reads(reads, study, bindings)
 
 
-def arm_files(reads: Mapping[str, list[str]], results: Path) -> list[Path]:
-    """Specifications of the arms that are read: their schedules say which files there are."""
+def list_arm_files(reads: Reads, results: Path) -> list[Path]:
+    """List the specifications of the arms that are read; their schedules determine which files exist.
+
+    Args:
+        reads: As `resolve_reads` returns it.
+        results: Folder of results.
+
+    Returns:
+        A file for each arm, sorted.
+    """
     names = {name for table, names in reads.items() if table not in SERIES_TABLES for name in names}
     return [results / name / "train.json" for name in sorted(names)]
 
 
-def files(reads: Mapping[str, list[str]], seeds: Mapping[str, list[int]], results: Path) -> dict[str, list[Path]]:
-    """Table -> the files that hold its rows, for `reads` as `resolve` gives it and seeds {study/arm: which}.
+def list_table_files(reads: Reads, seeds: Mapping[str, Iterable[int]], results: Path) -> dict[str, list[Path]]:
+    """List the files that hold the rows of the tables that are read.
 
-    Files of seeds and checkpoints that the configuration no longer has are left alone.
-    Raises FileNotFoundError naming a missing file and how to make it.
+    Files of seeds and checkpoints that the configuration no longer has are left out.
+
+    Args:
+        reads: As `resolve_reads` returns it.
+        seeds: 'study/arm' → its seeds.
+        results: Folder of results.
+
+    Returns:
+        Table, by its name in queries → files.
+
+    Raises:
+        FileNotFoundError: A file is missing; the message names the command that makes it.
     """
-    _require(arm_files(reads, results))
+    _require_files(list_arm_files(reads, results))
     found: dict[str, list[Path]] = {}
     for table, names in reads.items():
         for name in names:
-            target = found.setdefault(TARGETS.get(table, table), [])
+            paths = found.setdefault(QUERY_NAMES.get(table, table), [])
             if table in SERIES_TABLES:
-                target.append(series_file(results, table, name))
+                paths.append(series_file(results, table, name))
             else:
                 arm = read_spec(ArmSpec, results / name / "train.json")
                 for folder in seed_folders(results, name, seeds[name]):
-                    target += run_table_files(table, folder, arm)
+                    paths += run_table_files(table, folder, arm)
     for paths in found.values():
-        _require(paths)
+        _require_files(paths)
     return found
 
 
-def _require(paths: list[Path]) -> None:
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        others = f" (and {len(missing) - 1} more like it)" if len(missing) > 1 else ""
-        raise FileNotFoundError(f"{missing[0]}{others} is missing; make it with: snakemake --cores all {missing[0]}")
+def run_evidence_query(sql: str, bindings: Bindings, files: Mapping[str, list[Path]]) -> dict[int, float | None]:
+    """Run a claim's query.
 
+    Args:
+        sql: One SELECT with the columns seed and value.
+        bindings: The query's parameters.
+        files: Table → its files, as `list_table_files` returns them.
 
-def measure(sql: str, bindings: Mapping, found: Mapping[str, list[Path]]) -> dict[int, float | None]:
-    """Ask the query of the files `found`; seed -> value, ascending, None where it is null or not finite.
+    Returns:
+        Seed → value, ascending; None where the value is null or not finite.
 
-    Raises ValueError if the query fails or gives a seed twice or none.
+    Raises:
+        ValueError: The query fails, or a row's seed is null or repeated.
     """
-    statement = _select(sql)
-    with _closed_database({table: tables.read_table(table, paths) for table, paths in found.items()}) as database:
+    statement = _parse_select(sql)
+    contents = {table: tables.read_table(table, paths) for table, paths in files.items()}
+    with _open_closed_database(contents) as database:
         try:
-            rows = database.execute(statement, _used(statement, bindings)).fetchall()
+            rows = database.execute(statement, _select_bindings(statement, bindings)).fetchall()
         except duckdb.Error as error:
             raise ValueError(f"evidence: {_first_line(error)}") from None
     seeds = [seed for seed, _ in rows]
@@ -86,60 +123,87 @@ def measure(sql: str, bindings: Mapping, found: Mapping[str, list[Path]]) -> dic
     return {seed: float(value) if value is not None and math.isfinite(value) else None for seed, value in sorted(rows)}
 
 
-def check_query(sql: str, reads: Mapping[str, list[str]], bindings: Mapping) -> str | None:
-    """What is wrong with a query, or None; it needs no results.
+def check_query(sql: str, reads: Reads, bindings: Bindings) -> str | None:
+    """Check a query without results, against empty tables of the declared schemas.
 
-    The query is bound against empty tables of the declared schemas: unknown tables, columns and
-    parameters, tables read but not declared (or declared but not read), columns other than seed, value.
+    Args:
+        sql: The query.
+        reads: The tables that the claim declares, as claims.yaml has them.
+        bindings: The claim's parameters.
+
+    Returns:
+        What is wrong, in one line: an unknown table, column or parameter, a table that is read but not declared or
+        declared but not read, or columns other than seed and value. None if nothing is wrong.
     """
     try:
-        statement = _select(sql)
-        resolved = resolve(reads, "study", bindings)
+        statement = _parse_select(sql)
+        resolved = resolve_reads(reads, "study", bindings)
     except ValueError as error:
         return str(error)
-    mentioned = {name[1:] for names in reads.values() for name in names if name.startswith("$")}
+    in_reads = {name[1:] for names in reads.values() for name in names if name.startswith("$")}
     for difference, problem in (
         (statement.named_parameters - set(bindings), "not bound by `with`"),
-        (set(bindings) - statement.named_parameters - mentioned, "bound by `with`, but not used"),
+        (set(bindings) - statement.named_parameters - in_reads, "bound by `with`, but not used"),
     ):
         if difference:
             return f"evidence: {', '.join(f'${name}' for name in sorted(difference))}: {problem}"
-    declared = {TARGETS.get(table, table) for table in resolved}
-    with _closed_database({table: tables.schema(table).empty_table() for table in sorted(declared)}) as database:
+    declared = sorted({QUERY_NAMES.get(table, table) for table in resolved})
+    with _open_closed_database({table: tables.schema(table).empty_table() for table in declared}) as database:
         try:
-            description = database.execute(statement, _used(statement, bindings)).description
+            description = database.execute(statement, _select_bindings(statement, bindings)).description
         except duckdb.Error as error:
-            return f"evidence: {_first_line(error)} (`reads` allows: {', '.join(sorted(declared))})"
-        unread = [table for table in sorted(declared) if _runs_without(table, database, statement, bindings)]
+            return f"evidence: {_first_line(error)} (`reads` allows: {', '.join(declared)})"
+        unread = [table for table in declared if _runs_without(table, database, statement, bindings)]
     if unread:
         return f"evidence: {', '.join(unread)}: declared under `reads`, but not read"
-    names, kinds = [column[0] for column in description], [column[1].id for column in description]
+    return _check_columns(description)
+
+
+def check_claims(claims: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Check the queries of claims and of their controls, without results.
+
+    Args:
+        claims: Resolved claims.
+
+    Returns:
+        A line for each query that is wrong.
+    """
+    problems = []
+    for claim in claims:
+        for label, bindings in (("", {}), (" (control)", claim["control"]["with"])):
+            problem = check_query(claim["evidence"], claim["reads"], claim["with"] | bindings)
+            if problem:
+                problems.append(f"{claim['study']}.{claim['claim']}{label}: {problem}")
+    return problems
+
+
+def _require_files(paths: list[Path]) -> None:
+    """Raise FileNotFoundError for the first of these files that is missing."""
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        others = f" (and {len(missing) - 1} more like it)" if len(missing) > 1 else ""
+        raise FileNotFoundError(f"{missing[0]}{others} is missing; make it with: snakemake --cores all {missing[0]}")
+
+
+def _check_columns(description: Iterable[tuple[Any, ...]]) -> str | None:
+    """What is wrong with the columns of a query's result; None if nothing is."""
+    columns = [(column[0], column[1].id) for column in description]
+    names, types = [name for name, _ in columns], [kind for _, kind in columns]
     if names != ["seed", "value"]:
         return f"evidence: its columns must be seed, value, not {', '.join(names)}"
-    if kinds[0] not in WHOLE_NUMBERS or kinds[1] not in NUMBERS:
-        return f"evidence: seed must be a whole number and value a number, not {kinds[0]} and {kinds[1]}"
+    if types[0] not in INTEGER_TYPES or types[1] not in NUMBER_TYPES:
+        return f"evidence: seed must be a whole number and value a number, not {types[0]} and {types[1]}"
     return None
 
 
-def check_claims(claims: Iterable[Mapping]) -> list[str]:
-    """What is wrong with the queries of resolved claims and of their controls, a line each."""
-    found = []
-    for claim in claims:
-        for who, bindings in (("", {}), (" (control)", claim["control"]["with"])):
-            problem = check_query(claim["evidence"], claim["reads"], claim["with"] | bindings)
-            if problem:
-                found.append(f"{claim['study']}.{claim['claim']}{who}: {problem}")
-    return found
-
-
 def _runs_without(
-    table: str, database: duckdb.DuckDBPyConnection, statement: duckdb.Statement, bindings: Mapping
+    table: str, database: duckdb.DuckDBPyConnection, statement: duckdb.Statement, bindings: Bindings
 ) -> bool:
-    """Whether a query can do without a table, so never reads it."""
+    """True if a query also runs after a table is dropped, so never reads it."""
     database.begin()
     try:
         database.execute(f'DROP TABLE "{table}"')
-        database.execute(statement, _used(statement, bindings))
+        database.execute(statement, _select_bindings(statement, bindings))
     except duckdb.CatalogException:
         return False
     finally:
@@ -147,7 +211,8 @@ def _runs_without(
     return True
 
 
-def _select(sql: str) -> duckdb.Statement:
+def _parse_select(sql: str) -> duckdb.Statement:
+    """Parse one SELECT; raises ValueError for anything else."""
     try:
         statements = duckdb.extract_statements(sql)
     except duckdb.Error as error:
@@ -161,13 +226,14 @@ def _first_line(error: duckdb.Error) -> str:
     return str(error).splitlines()[0]
 
 
-def _used(statement: duckdb.Statement, bindings: Mapping) -> dict:
+def _select_bindings(statement: duckdb.Statement, bindings: Bindings) -> dict[str, Any]:
+    """The bindings that a query uses; the database refuses further ones."""
     return {name: bindings[name] for name in statement.named_parameters}
 
 
-def _closed_database(contents: Mapping[str, pa.Table]) -> duckdb.DuckDBPyConnection:
-    """A database in memory that holds these tables and can reach nothing else."""
-    # One thread: sums are then taken in the same order every time.
+def _open_closed_database(contents: Mapping[str, pa.Table]) -> duckdb.DuckDBPyConnection:
+    """Open a database in memory that holds these tables and has no access to anything else."""
+    # With one thread, sums are always taken in the same order.
     database = duckdb.connect(":memory:", config={"threads": 1})
     for table, rows in contents.items():
         database.register("arriving", rows)

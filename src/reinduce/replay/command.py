@@ -1,4 +1,4 @@
-"""`reinduce replay`: run again in another folder. `compare`: two runs. `reference`: what others compare theirs with."""
+"""`reinduce replay`: run again in another folder and compare. `compare`: two runs. `reference`: write a reference."""
 
 import argparse
 import json
@@ -10,177 +10,257 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from reinduce.config import yaml
-from reinduce.config.layout import GIVEN
-from reinduce.config.load import as_given, load, tolerances
+from reinduce.config.load import as_given, load
 from reinduce.config.resolved import RESOLVED, Resolved, settings
 from reinduce.replay import inventory
-from reinduce.replay.compare import Comparison, Turn, check_scales, compared
-from reinduce.replay.told import told
+from reinduce.replay.compare import Comparison, VerdictChange, check_scales, compare_inventories
+from reinduce.replay.format_comparison import format_comparison
 from reinduce.trace import sources
-from reinduce.trace.chain import Chain, config_options
+from reinduce.trace.chain import CLI_OVERRIDES, Chain, format_config_options
 from reinduce.trace.files import write_text
 
 log = logging.getLogger(__name__)
 
 REFERENCE = Path("results/reference")
-STATUS = 4
-"""Exit status of a comparison in which something came out differently."""
-NEVER_USED = range(1000, 1_000_000)
-"""From where the first of fresh seeds is drawn; studies start at 0, their calibrations stayed below 1000."""
+EXIT_DIFFERENT = 4
+"""Exit status of a comparison in which something differs."""
+FRESH_SEEDS = range(1000, 1_000_000)
+"""Where the first of fresh seeds is drawn from; studies start at 0, and calibration used seeds below 1000."""
 
 
 def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--claims", nargs="+", default=[], metavar="STUDY.CLAIM", help="only these, and what they need")
-    parser.add_argument("--results", type=Path, help="whose settings are run again; without it, as configured")
-    parser.add_argument("--against", type=Path, help="results or a reference; without it, --results or the reference")
-    parser.add_argument("--seeds", help="'fresh' for replicates never used before, or the number of the first")
-    parser.add_argument("--into", type=Path, help="the folder to run in; one that was stopped goes on")
-    parser.add_argument("--cores", default="all", help="how many cores")
-    parser.add_argument("--profile", help="a profile of Snakemake, such as slurm")
+    """Declare the arguments of `reinduce replay`.
+
+    Args:
+        parser: The command's parser; added to.
+    """
+    parser.add_argument(
+        "--claims", nargs="+", default=[], metavar="STUDY.CLAIM", help="only these claims and what they need"
+    )
+    parser.add_argument(
+        "--results", type=Path, help="results whose settings are run again (default: those of the configuration)"
+    )
+    parser.add_argument(
+        "--against", type=Path, help="results or a reference to compare with (default: --results, else the reference)"
+    )
+    parser.add_argument("--seeds", help="'fresh' for seeds that were never used, or the number of the first seed")
+    parser.add_argument("--into", type=Path, help="the folder to run in; a stopped run in it continues")
+    parser.add_argument("--cores", default="all", help="number of cores (default: all)")
+    parser.add_argument("--profile", help="a Snakemake profile, such as slurm")
 
 
 def run_replay(args: argparse.Namespace) -> None:
-    """Run in a folder of its own what is needed, then compare.
+    """Run the workflow in another folder and compare the results.
 
-    Raises ValueError for a claim or folder that cannot be used, SystemExit with STATUS if
-    something came out differently.
+    Args:
+        args: Those of `add_replay_arguments`.
+
+    Raises:
+        ValueError: A claim or a folder cannot be used.
+        SystemExit: The run failed (status 1), or something differs (EXIT_DIFFERENT).
     """
-    resolved, given = _asked(args.results)
+    resolved, cli_overrides = _resolve_configuration(args.results)
     unknown = [name for name in args.claims if name not in resolved.claims]
     if unknown:
-        raise ValueError(f"no claim {', '.join(unknown)}; there are: {', '.join(resolved.claims)}")
-    own = resolved.results / inventory.LEDGER
-    against = args.against or (resolved.results if own.is_file() else REFERENCE)
-    there = _taken(against)
-    check_scales(resolved.config.scale, there.scale)
+        raise ValueError(f"no claim {', '.join(unknown)}; the claims are: {', '.join(resolved.claims)}")
+    ledger = resolved.results / inventory.LEDGER
+    against = args.against or (resolved.results if ledger.is_file() else REFERENCE)
+    reference = _read_inventory(against)
+    check_scales(resolved.config.scale, reference.scale)
     if against == resolved.results:
-        _warn_of_faults(resolved, given)
+        _warn_of_faults(resolved, cli_overrides)
     into = args.into or resolved.results / "replays" / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    values = given | _seeds(args.seeds, into, resolved.results) | _within(resolved.results)
-    place(into)
+    values = {
+        **cli_overrides,
+        **_override_study_folders(resolved),
+        **_override_seeds(args.seeds, into, resolved.results),
+        **_override_results(resolved.results),
+    }
+    link_project(into)
     targets = [f"{load(yaml.typed(values)).results}/claims/{name}.json" for name in args.claims]
-    log.info("replay: in %s; go on after a stop with: --into %s", into, into)
-    run_there(into, values, targets, args.cores, args.profile)
-    here = inventory.taken(load(yaml.typed(values)), into)
-    _finish(compared(here, there, tolerances(), partial=bool(args.claims)), against, into / "replay.json")
+    log.info("replay: runs in %s; continue a stopped run with: --into %s", into, into)
+    run_workflow(into, values, targets, args.cores, args.profile)
+    candidate = inventory.build_inventory(load(yaml.typed(values)), into)
+    comparison = compare_inventories(candidate, reference, partial=bool(args.claims))
+    _report_comparison(comparison, against, into / "replay.json")
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--results", type=Path, help="folder of results; without it, where the configuration says")
-    parser.add_argument("--against", type=Path, default=REFERENCE, help="other results, or a reference")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole comparison there")
+    """Declare the arguments of `reinduce compare`.
+
+    Args:
+        parser: The command's parser; added to.
+    """
+    parser.add_argument("--results", type=Path, help="folder of results (default: that of the configuration)")
+    parser.add_argument("--against", type=Path, default=REFERENCE, help="results or a reference to compare with")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole comparison to this file")
 
 
 def run_compare(args: argparse.Namespace) -> None:
-    """Compare results with others, or with the reference; raises as run_replay does."""
+    """Compare results with other results or with a reference.
+
+    Args:
+        args: Those of `add_compare_arguments`.
+
+    Raises:
+        ValueError: A folder has no results, or the scales differ.
+        SystemExit: Something differs (EXIT_DIFFERENT).
+    """
     resolved, _ = as_given(args.results)
-    there = _taken(args.against)
-    _finish(compared(inventory.taken(resolved), there, tolerances()), args.against, args.json)
+    reference = _read_inventory(args.against)
+    candidate = inventory.build_inventory(resolved)
+    _report_comparison(compare_inventories(candidate, reference), args.against, args.json)
 
 
 def add_reference_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--results", type=Path, help="folder of results; without it, where the configuration says")
+    """Declare the arguments of `reinduce reference`.
+
+    Args:
+        parser: The command's parser; added to.
+    """
+    parser.add_argument("--results", type=Path, help="folder of results (default: that of the configuration)")
     parser.add_argument("--out", type=Path, default=REFERENCE, help="the reference's folder")
 
 
 def run_reference(args: argparse.Namespace) -> None:
-    """Write the reference that others' runs are compared with; raises Refused if these results cannot be trusted."""
-    resolved, given = as_given(args.results)
+    """Write the reference with which other runs are compared.
+
+    Args:
+        args: Those of `add_reference_arguments`.
+
+    Raises:
+        ValueError: There are no results.
+        Refused: The results cannot be trusted, or were made from uncommitted sources.
+    """
+    resolved, cli_overrides = as_given(args.results)
     results = resolved.results
-    Chain(results, settings=settings(resolved), given=given, strict=True).refuse([(results / "index.html").as_posix()])
-    for path in inventory.write(inventory.taken(resolved), args.out, results / inventory.LEDGER):
+    chain = Chain(results, settings=settings(resolved), cli_overrides=cli_overrides, strict=True)
+    chain.verify([(results / "index.html").as_posix()])
+    written = inventory.write_reference(inventory.build_inventory(resolved), args.out, results / inventory.LEDGER)
+    for path in written:
         log.info("%s: %.0f KB", path, path.stat().st_size / 1000)
 
 
-def place(folder: Path, root: Path = Path()) -> None:
-    """Make a folder to run in: the project's own files, without results. Raises ValueError if another use is seen."""
+def link_project(folder: Path, root: Path = Path()) -> None:
+    """Create a folder to run in, with links to the project's sources and without results.
+
+    Args:
+        folder: The folder; it may exist from an earlier call.
+        root: The project's folder.
+
+    Raises:
+        ValueError: The folder has files of another purpose.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for part in sources.PARTS:
         link, source = folder / part, (root / part).resolve()
         if link.is_symlink() and link.resolve() == source:
             continue
         if link.is_symlink() or link.exists():
-            raise ValueError(f"{link}: it is not this project's; give --into a new folder")
+            raise ValueError(f"{link}: it is not a link to this project; give --into a new folder")
         link.symlink_to(source)
 
 
-def run_there(folder: Path, values: Mapping, targets: Iterable[str], cores: str, profile: str | None) -> None:
-    """Run the workflow there; raises SystemExit with Snakemake's status if it fails."""
+def run_workflow(
+    folder: Path, values: Mapping[str, Any], targets: Iterable[str], cores: str, profile: str | None
+) -> None:
+    """Run the workflow in a folder.
+
+    Args:
+        folder: Where `link_project` has linked the sources.
+        values: Key of config.yaml → value that overrides it.
+        targets: Files to make; none for all.
+        cores: Number of cores, or all.
+        profile: A Snakemake profile.
+
+    Raises:
+        SystemExit: Snakemake fails.
+    """
     command = [sys.executable, "-m", "snakemake", "--cores", cores, "--quiet", "host", "reason"]
     command += ["--profile", profile] if profile else ["--scheduler", "greedy"]
-    command += ["--config", *config_options(values)] if values else []
-    # Rules call `reinduce`: that of this environment, one thread a process.
+    command += ["--config", *format_config_options(values)] if values else []
+    # Rules call `reinduce`: PATH makes it that of this environment. Each process has one thread.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **os.environ, "PATH": path}
     done = subprocess.run([*command, "--", *targets], cwd=folder, env=environment)
     if done.returncode:
-        log.error("replay: it stopped; what is wrong stands above and in the logs below %s", folder)
+        log.error("replay: the run failed; see the messages above and the logs in %s", folder)
         raise SystemExit(1)
 
 
-def _finish(comparison: Comparison, against: Path, file: Path | None) -> None:
-    print("\n".join(told(comparison, against)))
+def _report_comparison(comparison: Comparison, against: Path, file: Path | None) -> None:
+    """Print a comparison, write it to a file if there is one, and exit if something differs."""
+    print("\n".join(format_comparison(comparison, against)))
     if file is not None:
+        seeds = {"candidate": comparison.candidate.seeds, "reference": comparison.reference.seeds}
         content = {
             "against": str(against),
             "agrees": comparison.agrees,
             "other_seeds": comparison.other_seeds,
-            "seeds": {"here": comparison.here.seeds, "there": comparison.there.seeds},
-            "artefacts": [vars(one) for one in comparison.artefacts],
-            "verdicts": [{"claim": turn.claim, "result": turn.result} | _both(turn) for turn in comparison.turns],
+            "seeds": seeds,
+            "artefacts": [vars(artefact) for artefact in comparison.artefacts],
+            "verdicts": [_to_json_values(change) for change in comparison.verdict_changes],
         }
         write_text(file, json.dumps(content, indent=2) + "\n")
-        print(f"All of it: {file}")
+        print(f"The whole comparison: {file}")
     if not comparison.agrees:
-        raise SystemExit(STATUS)
+        raise SystemExit(EXIT_DIFFERENT)
 
 
-def _both(turn: Turn) -> dict:
-    keys = ("verdict", "estimate", "low", "high", "n_seeds", "reason")
-    return {side: {key: row[key] for key in keys} for side, row in (("here", turn.here), ("there", turn.there))}
+def _to_json_values(change: VerdictChange) -> dict[str, Any]:
+    keys = ("verdict", "estimate", "ci_low", "ci_high", "n_seeds", "reason")
+    sides = {"candidate": change.candidate, "reference": change.reference}
+    rows = {side: {key: row[key] for key in keys} for side, row in sides.items()}
+    return {"claim": change.claim, "result": change.result} | rows
 
 
-def _warn_of_faults(resolved: Resolved, given: Mapping) -> None:
-    faults = Chain(resolved.results, settings=settings(resolved), given=given).faults(
-        [(resolved.results / "ledger.json").as_posix()]
-    )
+def _warn_of_faults(resolved: Resolved, cli_overrides: Mapping[str, Any]) -> None:
+    """Log a warning if the results that a replay is compared with cannot be trusted."""
+    chain = Chain(resolved.results, settings=settings(resolved), cli_overrides=cli_overrides)
+    faults = chain.find_faults([(resolved.results / "ledger.json").as_posix()])
     if faults:
-        log.warning("replay: what it is compared with no longer holds, e.g. %s", faults[0])
+        log.warning("replay: the results that it is compared with cannot be trusted, e.g. %s", faults[0])
 
 
-def _asked(results: Path | None) -> tuple[Resolved, dict]:
-    """The configuration to run, and what the command line said of it; plain where nothing has been made yet."""
-    if results is None and not (load().results / GIVEN).is_file():
+def _resolve_configuration(results: Path | None) -> tuple[Resolved, dict[str, Any]]:
+    """The configuration to run and what the command line overrode; config.yaml alone if there are no results yet."""
+    if results is None and not (load().results / CLI_OVERRIDES).is_file():
         return load(), {}
     return as_given(results)
 
 
-def _taken(folder: Path) -> inventory.Inventory:
-    """The inventory of results, or of a reference; raises ValueError or FileNotFoundError for anything else."""
+def _read_inventory(folder: Path) -> inventory.Inventory:
+    """The inventory of results or of a reference; raises ValueError or FileNotFoundError for anything else."""
     if (folder / inventory.INVENTORY).is_file():
-        return inventory.read(folder)
-    noted = folder / RESOLVED
-    if not noted.is_file():
-        raise ValueError(f"{folder}: no results are here, nor a reference; make some, or give another folder")
-    return inventory.taken(load(json.loads(noted.read_text()) | {"results": str(folder)}))
+        return inventory.read_reference(folder)
+    recorded = folder / RESOLVED
+    if not recorded.is_file():
+        raise ValueError(f"{folder}: it holds neither results nor a reference; make some, or give another folder")
+    return inventory.build_inventory(load(json.loads(recorded.read_text()) | {"results": str(folder)}))
 
 
-def _within(results: Path) -> dict:
-    """Results that lie at one place of the machine would be overwritten."""
+def _override_study_folders(resolved: Resolved) -> dict[str, list[str]]:
+    """Further folders of studies by absolute paths: a replay runs in another folder than the project."""
+    return {"study_folders": resolved.study_folders} if resolved.study_folders else {}
+
+
+def _override_results(results: Path) -> dict[str, str]:
+    """A folder of results below the one to run in, if the configured one is absolute and would be overwritten."""
     return {"results": "results"} if results.is_absolute() else {}
 
 
-def _seeds(asked: str | None, into: Path, results: Path) -> dict:
-    """What the command line would say for these seeds; a replay that goes on keeps its own."""
-    if asked is None:
+def _override_seeds(seeds: str | None, into: Path, results: Path) -> dict[str, int]:
+    """The first seed as an override of config.yaml; a replay that continues keeps its fresh seeds."""
+    if seeds is None:
         return {}
-    noted = into / results / GIVEN
-    if asked == "fresh" and noted.is_file():
-        return {"first_seed": json.loads(noted.read_text())["first_seed"]}
-    if asked != "fresh" and not asked.isdigit():
-        raise ValueError(f"--seeds: 'fresh' or the number of the first, not {asked!r}")
-    first = secrets.choice(NEVER_USED) if asked == "fresh" else int(asked)
-    log.info("replay: seeds from %d on; the same again with: --seeds %d", first, first)
+    recorded = into / results / CLI_OVERRIDES
+    if seeds == "fresh" and recorded.is_file():
+        return {"first_seed": json.loads(recorded.read_text())["first_seed"]}
+    if seeds != "fresh" and not seeds.isdigit():
+        raise ValueError(f"--seeds: 'fresh' or the number of the first seed, not {seeds!r}")
+    first = secrets.choice(FRESH_SEEDS) if seeds == "fresh" else int(seeds)
+    log.info("replay: the first seed is %d; repeat with: --seeds %d", first, first)
     return {"first_seed": first}

@@ -1,202 +1,272 @@
-"""Two runs side by side: what came out bit for bit, what within a declared tolerance, what differently."""
+"""Two runs side by side: what is bit-identical, what is within a declared tolerance, what differs.
+
+The candidate is the run that is checked, the reference the one that it is compared with.
+"""
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from typing import Any
 
-from reinduce.config.tree import Tolerance
+from reinduce.config.declare import Tolerance
 from reinduce.replay.inventory import DIGITS, Group, Inventory
+from reinduce.replay.tolerances import FindTolerance, find_tolerance
 
-IDENTICAL, WITHIN, DIFFERENT, ABSENT = "bit-identical", "within tolerance", "different", "only there"
+IDENTICAL, WITHIN, DIFFERENT, ABSENT = "bit-identical", "within tolerance", "different", "only in reference"
 CLASSES = (IDENTICAL, WITHIN, DIFFERENT, ABSENT)
 DECIDED = ("holds", "fails")
-STABLE = 0.95
-"""Share of verdicts, of those that were `holds` or `fails`, that other seeds must leave as they were.
+MIN_UNCHANGED_SHARE = 0.95
+"""Share of the verdicts `holds` and `fails` of the reference that other seeds must leave unchanged.
 
-A claim that holds or fails does so with a whole 95 % interval: more than one in twenty that
-turn over on other seeds would mean that intervals do not say what they claim to say.
+A claim holds or fails with a whole 95 % interval: if more than one verdict in twenty changed on
+other seeds, the intervals would not cover what they state.
 """
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """Files of one kind, here and there."""
+    """Files of one kind in both runs."""
 
     name: str
+    """Their common name."""
     kind: str
+    """data, weights, table or page."""
     files: int
     result: str
     """One of CLASSES."""
     identical: int | None
-    """How many files are the same bit for bit; None where single files are not known."""
+    """How many files are bit-identical; None where the hashes of single files are not known."""
     why: str = ""
-    """What differs most, and by what it may."""
+    """The largest difference and what is allowed."""
 
 
 @dataclass(frozen=True)
-class Turn:
-    """A claim's verdict, here and there."""
+class VerdictChange:
+    """A claim's verdict in both runs."""
 
     claim: str
-    here: Mapping
-    there: Mapping
+    candidate: Mapping[str, Any]
+    """Its row of the candidate's ledger."""
+    reference: Mapping[str, Any]
+    """Its row of the reference's ledger."""
     result: str
+    """One of CLASSES."""
 
     @property
-    def kept(self) -> bool:
-        return self.here["verdict"] == self.there["verdict"]
+    def unchanged(self) -> bool:
+        """True if both runs have the same verdict."""
+        return bool(self.candidate["verdict"] == self.reference["verdict"])
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A run beside another."""
+    """A candidate beside its reference."""
 
-    here: Inventory
-    there: Inventory
+    candidate: Inventory
+    reference: Inventory
     artefacts: list[Artefact]
-    """Empty where the seeds are others: then no two files are meant to be equal."""
-    turns: list[Turn]
+    """Empty where the seeds differ: then no two files are expected to be equal."""
+    verdict_changes: list[VerdictChange]
 
     @property
     def other_seeds(self) -> bool:
-        return any(self.there.seeds.get(name, seeds) != seeds for name, seeds in self.here.seeds.items())
+        """True if an arm has other seeds in the candidate than in the reference."""
+        seeds = self.reference.seeds
+        return any(seeds.get(name, own) != own for name, own in self.candidate.seeds.items())
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing differs beyond tolerance; of other seeds, whether enough verdicts stayed."""
+        """True if nothing differs beyond tolerance; on other seeds, if enough verdicts are unchanged."""
         if self.other_seeds:
-            kept, decided = stability(self.turns)
-            return kept >= STABLE * decided
-        results = [one.result for one in (*self.artefacts, *self.turns)]
-        return not {DIFFERENT, ABSENT} & set(results)
+            unchanged, decided = count_unchanged(self.verdict_changes)
+            return unchanged >= MIN_UNCHANGED_SHARE * decided
+        results = {artefact.result for artefact in self.artefacts} | {change.result for change in self.verdict_changes}
+        return not {DIFFERENT, ABSENT} & results
 
 
-def compared(here: Inventory, there: Inventory, tolerances: Iterable[Tolerance], partial: bool = False) -> Comparison:
-    """Two inventories side by side; raises ValueError if they are of different scales."""
-    check_scales(here.scale, there.scale)
-    found = Comparison(here, there, [], verdicts(here, there))
+def compare_inventories(
+    candidate: Inventory, reference: Inventory, tolerances: FindTolerance = find_tolerance, partial: bool = False
+) -> Comparison:
+    """Compare two runs.
+
+    Args:
+        candidate: The run that is checked.
+        reference: The run that it is compared with.
+        tolerances: Gives the allowed difference of a mean.
+        partial: Whether the candidate is meant to lack files of the reference.
+
+    Returns:
+        The comparison; without artefacts if the seeds differ.
+
+    Raises:
+        ValueError: The runs have different scales.
+    """
+    check_scales(candidate.scale, reference.scale)
+    found = Comparison(candidate, reference, [], compare_verdicts(candidate, reference))
     if found.other_seeds:
         return found
-    return Comparison(here, there, artefacts(here, there, tolerances, partial), found.turns)
+    artefacts = compare_artefacts(candidate, reference, tolerances, partial)
+    return Comparison(candidate, reference, artefacts, found.verdict_changes)
 
 
-def check_scales(here: str, there: str) -> None:
-    """Raise ValueError if two runs are of different scales."""
-    if here != there:
-        raise ValueError(f"one run is at {here} scale, the other at {there}: nothing of them is meant to be equal")
+def check_scales(candidate: str, reference: str) -> None:
+    """Check that two runs have the same scale.
+
+    Args:
+        candidate: Scale of the run that is checked.
+        reference: Scale of the run that it is compared with.
+
+    Raises:
+        ValueError: The scales differ.
+    """
+    if candidate != reference:
+        raise ValueError(
+            f"the candidate is at {candidate} scale, the reference at {reference}: they cannot be compared"
+        )
 
 
-def artefacts(
-    here: Inventory, there: Inventory, tolerances: Iterable[Tolerance], partial: bool = False
+def compare_artefacts(
+    candidate: Inventory, reference: Inventory, tolerances: FindTolerance = find_tolerance, partial: bool = False
 ) -> list[Artefact]:
-    """Every kind of file that is here or there; `partial`: what is only there was not asked for.
+    """Compare the files of two runs, kind by kind.
 
-    Tables have tolerances, metric by metric, on means over all rows of an arm. What holds no
-    measured values (data, weights, pages) is within tolerance if all tables are that it led
-    to or was drawn from: those of its own arm for weights, all for data and pages.
+    Tables have tolerances, metric by metric, on means over all rows of an arm. Files without
+    measured values (data, weights, pages) are within tolerance if all tables that depend on them
+    are: for weights those of the same arm, for data and pages all tables.
+
+    Args:
+        candidate: The run that is checked.
+        reference: The run that it is compared with.
+        tolerances: Gives the allowed difference of a mean.
+        partial: Whether files that only the reference has are left out.
+
+    Returns:
+        An artefact for each common name, sorted.
     """
     tables = {
-        name: _table(name, group, there.groups[name], tolerances)
-        for name, group in here.groups.items()
-        if group.kind == "table" and name in there.groups
+        name: _compare_tables(name, group, reference.groups[name], tolerances)
+        for name, group in candidate.groups.items()
+        if group.kind == "table" and name in reference.groups
     }
     found = []
-    for name in sorted({*here.groups, *there.groups}):
-        one, other = here.groups.get(name), there.groups.get(name)
-        if one is None:
-            if not partial:
+    for name in sorted({*candidate.groups, *reference.groups}):
+        own, other = candidate.groups.get(name), reference.groups.get(name)
+        if own is None:
+            if other is not None and not partial:
                 found.append(Artefact(name, other.kind, other.files, ABSENT, None))
         elif other is None:
-            found.append(Artefact(name, one.kind, one.files, DIFFERENT, None, "it is not there"))
+            found.append(Artefact(name, own.kind, own.files, DIFFERENT, None, "the reference does not have it"))
         elif name in tables:
             found.append(tables[name])
         else:
-            found.append(_by_tables(name, one, other, tables))
+            found.append(_compare_by_tables(name, own, other, tables))
     return found
 
 
-def _table(name: str, one: Group, other: Group, tolerances: Iterable[Tolerance]) -> Artefact:
-    if one.digest == other.digest:
-        return Artefact(name, one.kind, one.files, IDENTICAL, one.files)
-    if one.files != other.files:
-        return Artefact(name, one.kind, one.files, DIFFERENT, None, f"{one.files} files here, {other.files} there")
-    gaps = [_gap(metric, one, other, tolerances) for metric in sorted({*one.means, *other.means})]
-    worst, why = max(gaps, default=(math.inf, "it holds no measured values, and must be the same"))
+def compare_verdicts(candidate: Inventory, reference: Inventory) -> list[VerdictChange]:
+    """Compare the verdicts of all claims that were judged in both runs.
+
+    A verdict is within tolerance if it is the same and its estimate is in the reference's
+    confidence interval, where the mean of other replicates is expected.
+
+    Args:
+        candidate: The run that is checked.
+        reference: The run that it is compared with.
+
+    Returns:
+        A change for each claim, in the candidate's order.
+    """
+    known = {_claim_name(row): row for row in reference.claims}
+    pairs = [(_claim_name(row), row, known[_claim_name(row)]) for row in candidate.claims if _claim_name(row) in known]
+    return [VerdictChange(name, own, other, _classify_verdict(own, other)) for name, own, other in pairs]
+
+
+def count_unchanged(changes: Iterable[VerdictChange]) -> tuple[int, int]:
+    """Count the verdicts that are unchanged, of those that are `holds` or `fails` in the reference.
+
+    Args:
+        changes: Verdicts of both runs.
+
+    Returns:
+        How many are unchanged, and of how many.
+    """
+    decided = [change for change in changes if change.reference["verdict"] in DECIDED]
+    return sum(change.unchanged for change in decided), len(decided)
+
+
+def _compare_tables(name: str, own: Group, other: Group, tolerances: FindTolerance) -> Artefact:
+    """Compare one table of the candidate with the reference's by the means of its metrics."""
+    if own.digest == other.digest:
+        return Artefact(name, own.kind, own.files, IDENTICAL, own.files)
+    if own.files != other.files:
+        return Artefact(name, own.kind, own.files, DIFFERENT, None, _format_file_counts(own, other))
+    gaps = [
+        _measure_gap(metric, own, other, tolerances(metric, name.split("/")[0]))
+        for metric in sorted({*own.means, *other.means})
+    ]
+    worst, why = max(gaps, default=(math.inf, "it holds no measured values, and must be equal"))
     if not worst:
         why = "no metric's mean differs"
-    return Artefact(name, one.kind, one.files, WITHIN if worst <= 1 else DIFFERENT, _same(one, other), why)
+    result = WITHIN if worst <= 1 else DIFFERENT
+    return Artefact(name, own.kind, own.files, result, _count_identical(own, other), why)
 
 
-def _gap(metric: str, one: Group, other: Group, tolerances: Iterable[Tolerance]) -> tuple[float, str]:
-    """By how much a metric's means differ, in units of what is allowed, so that the worst can be found; and words."""
-    here, there = one.means.get(metric), other.means.get(metric)
-    if here is None or there is None:
-        return math.inf, f"{metric}: only {'there' if here is None else 'here'}"
-    allowed = tolerance_of(metric, tolerances)
-    limit = allowed.of(there) if allowed else 0.0
-    gap = abs(here - there)
-    if gap <= abs(there) * 10.0**-DIGITS * 10:
+def _measure_gap(metric: str, own: Group, other: Group, allowed: Tolerance | None) -> tuple[float, str]:
+    """The difference of a metric's means in units of its tolerance, so that the worst can be found; and a text."""
+    candidate, reference = own.means.get(metric), other.means.get(metric)
+    if candidate is None or reference is None:
+        return math.inf, f"{metric}: only in the {'reference' if candidate is None else 'candidate'}"
+    limit = allowed.limit(reference) if allowed else 0.0
+    gap = abs(candidate - reference)
+    if gap <= abs(reference) * 10.0**-DIGITS * 10:
         return 0.0, ""
-    limited = f"{limit:.2g} is allowed" if allowed else "nothing is allowed"
-    return gap / limit if limit else math.inf, f"{metric}: {here:.5g} here, {there:.5g} there, {limited}"
+    allowance = f"a difference of {limit:.2g} is allowed" if allowed else "no difference is allowed"
+    text = f"{metric}: candidate {candidate:.5g}, reference {reference:.5g}, {allowance}"
+    return gap / limit if limit else math.inf, text
 
 
-def tolerance_of(metric: str, tolerances: Iterable[Tolerance]) -> Tolerance | None:
-    """The first tolerance that is declared for 'column of metric'; None: it must be the same."""
-    return next((one for one in tolerances if any(fnmatchcase(metric, name) for name in one.metrics)), None)
-
-
-def _by_tables(name: str, one: Group, other: Group, tables: Mapping[str, Artefact]) -> Artefact:
-    if one.digest == other.digest:
-        return Artefact(name, one.kind, one.files, IDENTICAL, one.files)
+def _compare_by_tables(name: str, own: Group, other: Group, tables: Mapping[str, Artefact]) -> Artefact:
+    """Compare files without measured values by the tables that depend on them."""
+    if own.digest == other.digest:
+        return Artefact(name, own.kind, own.files, IDENTICAL, own.files)
     arm = name.split("/seed")[0] + "/"
-    related = [table for table in tables.values() if one.kind != "weights" or table.name.startswith(arm)]
+    related = [table for table in tables.values() if own.kind != "weights" or table.name.startswith(arm)]
     beyond = [table.name for table in related if table.result == DIFFERENT]
-    if one.files != other.files or beyond or not related:
-        why = f"as {beyond[0]}" if beyond else f"{one.files} files here, {other.files} there"
-        return Artefact(name, one.kind, one.files, DIFFERENT, _same(one, other), why)
-    return Artefact(name, one.kind, one.files, WITHIN, _same(one, other), "all tables of it are within tolerance")
+    identical = _count_identical(own, other)
+    if own.files != other.files or beyond or not related:
+        why = f"as {beyond[0]}" if beyond else _format_file_counts(own, other)
+        return Artefact(name, own.kind, own.files, DIFFERENT, identical, why)
+    return Artefact(name, own.kind, own.files, WITHIN, identical, "all its tables are within tolerance")
 
 
-def _same(one: Group, other: Group) -> int | None:
-    if one.hashes is None or other.hashes is None:
+def _format_file_counts(own: Group, other: Group) -> str:
+    return f"{own.files} files in the candidate, {other.files} in the reference"
+
+
+def _count_identical(own: Group, other: Group) -> int | None:
+    """How many files are bit-identical; None if the hashes of single files are not known."""
+    if own.hashes is None or other.hashes is None:
         return None
-    return sum(other.hashes.get(name) == digest for name, digest in one.hashes.items())
+    return sum(other.hashes.get(name) == digest for name, digest in own.hashes.items())
 
 
-def verdicts(here: Inventory, there: Inventory) -> list[Turn]:
-    """Every claim that was judged here and there.
-
-    A verdict is within tolerance if it is the same word and its estimate lies in the other's
-    interval: that is where the mean of other replicates is expected.
-    """
-    known = {_name(row): row for row in there.claims}
-    pairs = [(_name(row), row, known[_name(row)]) for row in here.claims if _name(row) in known]
-    return [Turn(name, one, other, _turn(one, other)) for name, one, other in pairs]
-
-
-def _name(row: Mapping) -> str:
+def _claim_name(row: Mapping[str, Any]) -> str:
     return f"{row['study']}.{row['claim']}"
 
 
-def _turn(one: Mapping, other: Mapping) -> str:
-    numbers = ("verdict", "estimate", "low", "high", "control_verdict")
-    if all(one[key] == other[key] for key in numbers):
+def _classify_verdict(own: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """The class of a claim's two rows."""
+    if all(own[key] == other[key] for key in ("verdict", "estimate", "ci_low", "ci_high", "control_verdict")):
         return IDENTICAL
-    return WITHIN if one["verdict"] == other["verdict"] and _inside(one["estimate"], other) else DIFFERENT
+    if own["verdict"] == other["verdict"] and _is_in_interval(own["estimate"], other):
+        return WITHIN
+    return DIFFERENT
 
 
-def _inside(estimate: float | None, other: Mapping) -> bool:
-    """Whether an estimate lies in the other's interval; where all seeds there agree, whether it is the same number."""
-    if None in (estimate, other["estimate"]):
+def _is_in_interval(estimate: float | None, other: Mapping[str, Any]) -> bool:
+    """True if an estimate is in the other's confidence interval; without an interval, if the estimates are equal."""
+    if estimate is None or other["estimate"] is None:
         return False
-    if other["low"] is None:
+    if other["ci_low"] is None:
         return math.isclose(estimate, other["estimate"], rel_tol=1e-6, abs_tol=1e-9)
-    return other["low"] <= estimate <= other["high"]
-
-
-def stability(turns: Iterable[Turn]) -> tuple[int, int]:
-    """How many of the verdicts that were `holds` or `fails` there are the same here, and how many there were."""
-    decided = [turn for turn in turns if turn.there["verdict"] in DECIDED]
-    return sum(turn.kept for turn in decided), len(decided)
+    return bool(other["ci_low"] <= estimate <= other["ci_high"])

@@ -1,7 +1,7 @@
-"""What a folder of results holds, in little: digests of all that was made, means of all that was measured.
+"""A summary of a folder of results: digests of all files, means of all measured values.
 
-A reference is such an inventory beside a ledger: small enough for the repository, and all
-that another run is compared with.
+A reference is an inventory beside a ledger: small enough for the repository, and sufficient to
+compare another run with.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,49 +22,59 @@ from reinduce.trace.tree import common_name
 
 INVENTORY = "inventory.json"
 LEDGER = "ledger.json"
-MEASURED = ("value", "baseline", "loss", "gradient_norm")
-"""Columns of tables whose means are taken, of each metric for itself where there are several."""
-
+MEASURED_COLUMNS = ("value", "baseline", "loss", "gradient_norm")
+"""Columns of tables whose means are computed, separately for each metric where a table has metrics."""
 DIGITS = 9
-"""So many digits of a mean are kept in a reference."""
+"""Significant digits of a mean in a reference."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Files of one kind: all seeds' and all steps' of one table, say."""
+    """Files of one kind, for example one table of all seeds and steps."""
 
     kind: str
     """data, weights, table or page."""
     files: int
     digest: str
-    """Sixteen hexadecimal digits over the names and contents of all."""
+    """Sixteen hexadecimal digits over the names and contents of all files."""
     means: Mapping[str, float] = field(default_factory=dict)
     """For tables: 'column of metric' → its mean over all rows that have one."""
     hashes: Mapping[str, str] | None = field(default=None, compare=False)
-    """File → its SHA-256; a reference does not keep them."""
+    """File → its SHA-256; None in a reference, which does not store them."""
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """A folder of results."""
+    """A summary of a folder of results."""
 
     scale: str
     seeds: Mapping[str, list[int]]
     """'study/arm' → its seeds."""
     groups: Mapping[str, Group]
-    """Common name below the folder → the files of that name."""
-    claims: list[dict]
-    """The rows of the ledger, as far as claims have been judged."""
+    """Common name below the folder → its files."""
+    claims: list[dict[str, Any]]
+    """The rows of the ledger, of the claims that have been judged."""
 
 
-def taken(resolved: Resolved, root: Path = Path()) -> Inventory:
-    """The inventory of what a configuration asks for, as far as it lies there."""
+def build_inventory(resolved: Resolved, root: Path = Path()) -> Inventory:
+    """Build the inventory of the files that a configuration asks for and that exist.
+
+    Args:
+        resolved: The configuration.
+        root: The project's folder.
+
+    Returns:
+        The inventory, with the hashes of single files.
+
+    Raises:
+        ValueError: A table does not have the declared columns.
+    """
     results = root / resolved.results
     found: dict[str, list[tuple[str, str | None, Path]]] = {}
-    for kind, table, path in _asked_for(resolved, results):
+    for kind, table, path in _list_files(resolved, results):
         if path.is_file():
             found.setdefault(common_name(path.relative_to(results).as_posix()), []).append((kind, table, path))
-    groups = {name: _group(members, results) for name, members in sorted(found.items())}
+    groups = {name: _summarise_group(members, results) for name, members in sorted(found.items())}
     judged = [results / "claims" / f"{name}.json" for name in resolved.claims]
     return Inventory(
         scale=resolved.config.scale,
@@ -73,38 +84,61 @@ def taken(resolved: Resolved, root: Path = Path()) -> Inventory:
     )
 
 
-def write(inventory: Inventory, folder: Path, ledger: Path) -> list[Path]:
-    """Write a reference: the inventory without the hashes of single files, and the ledger as it is."""
-    groups = {name: _plain(group) for name, group in inventory.groups.items()}
-    told = {"scale": inventory.scale, "seeds": inventory.seeds, "groups": groups}
+def write_reference(inventory: Inventory, folder: Path, ledger: Path) -> list[Path]:
+    """Write a reference: an inventory without the hashes of single files, and a copy of the ledger.
+
+    Args:
+        inventory: A summary of a run.
+        folder: Where the reference goes.
+        ledger: The run's ledger.json.
+
+    Returns:
+        The files written.
+
+    Raises:
+        OSError: The ledger cannot be read, or the reference cannot be written.
+    """
+    groups = {name: _to_json_values(group) for name, group in inventory.groups.items()}
+    content = {"scale": inventory.scale, "seeds": inventory.seeds, "groups": groups}
     return [
-        write_text(folder / INVENTORY, json.dumps(told, indent=1, sort_keys=True) + "\n"),
+        write_text(folder / INVENTORY, json.dumps(content, indent=1, sort_keys=True) + "\n"),
         write_text(folder / LEDGER, ledger.read_text()),
     ]
 
 
-def read(folder: Path) -> Inventory:
-    """A reference. Raises ValueError or FileNotFoundError naming what is wrong with it."""
+def read_reference(folder: Path) -> Inventory:
+    """Read a reference.
+
+    Args:
+        folder: Where it is.
+
+    Returns:
+        Its inventory, without the hashes of single files.
+
+    Raises:
+        ValueError: A file is not that of a reference.
+        FileNotFoundError: A file is missing.
+    """
     try:
-        told = json.loads((folder / INVENTORY).read_text())
+        content = json.loads((folder / INVENTORY).read_text())
         claims = json.loads((folder / LEDGER).read_text())["claims"]
-        groups = {name: Group(**group) for name, group in told["groups"].items()}
-        return Inventory(told["scale"], told["seeds"], groups, claims)
+        groups = {name: Group(**group) for name, group in content["groups"].items()}
+        return Inventory(content["scale"], content["seeds"], groups, claims)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder}: not a reference ({error}); write it with: reinduce reference") from None
 
 
-def _asked_for(resolved: Resolved, results: Path) -> Iterator[tuple[str, str | None, Path]]:
-    """Kind, table and path of every file."""
+def _list_files(resolved: Resolved, results: Path) -> Iterator[tuple[str, str | None, Path]]:
+    """Kind, table (None for other files) and path of every file that a configuration asks for."""
     for name, task in resolved.tasks.items():
-        yield from (("data", None, path) for path in layout.data_files(results, name, task["task"]))
+        yield from (("data", None, path) for path in layout.data_files(results, name, task))
     for name, run in resolved.runs.items():
         for folder in layout.seed_folders(results, name, run.seeds):
             yield from (("weights", None, path) for path in layout.checkpoint_files(folder, run.arm))
             for table in (*layout.RUN_TABLES, "scores"):
-                if layout.why_without(table, run.arm) is None:
+                if run.unavailable_reason(table) is None:
                     yield from (("table", table, path) for path in layout.run_table_files(table, folder, run.arm))
-    for name in {f"{run.arm.study}/{run.arm.task}" for run in resolved.runs.values()}:
+    for name in {f"{run.arm.study}/{run.arm.task_name}" for run in resolved.runs.values()}:
         for table in layout.SERIES_TABLES:
             yield "table", table.removeprefix("series_"), layout.series_file(results, table, name)
     for key, study in resolved.studies.items():
@@ -113,7 +147,7 @@ def _asked_for(resolved: Resolved, results: Path) -> Iterator[tuple[str, str | N
     yield from (("page", None, results / name) for name in ("ledger.parquet", LEDGER, "index.html"))
 
 
-def _group(members: list[tuple[str, str | None, Path]], results: Path) -> Group:
+def _summarise_group(members: list[tuple[str, str | None, Path]], results: Path) -> Group:
     kind, table, _ = members[0]
     hashes = {path.relative_to(results).as_posix(): sha256(path) for _, _, path in members}
     lines = "".join(f"{digest} {name}\n" for name, digest in sorted(hashes.items()))
@@ -121,15 +155,22 @@ def _group(members: list[tuple[str, str | None, Path]], results: Path) -> Group:
         kind=kind,
         files=len(members),
         digest=hashlib.sha256(lines.encode()).hexdigest()[:16],
-        means=means(tables.read_table(table, [path for _, _, path in members])) if table else {},
+        means=compute_means(tables.read_table(table, [path for _, _, path in members])) if table else {},
         hashes=hashes,
     )
 
 
-def means(rows: pa.Table) -> dict[str, float]:
-    """'column of metric' → mean over all rows where there is a finite value; the column alone where no metric is."""
+def compute_means(rows: pa.Table) -> dict[str, float]:
+    """Compute the means of a table's measured values.
+
+    Args:
+        rows: A table.
+
+    Returns:
+        'column of metric', or the column alone in tables without metrics → mean over all rows with a finite value.
+    """
     found = {}
-    for column in MEASURED:
+    for column in MEASURED_COLUMNS:
         if column not in rows.column_names:
             continue
         finite = rows.filter(pc.is_finite(rows[column]))
@@ -143,6 +184,7 @@ def means(rows: pa.Table) -> dict[str, float]:
     return dict(sorted(found.items()))
 
 
-def _plain(group: Group) -> dict:
+def _to_json_values(group: Group) -> dict[str, Any]:
+    """A group as a reference stores it."""
     shown = {name: float(f"{mean:.{DIGITS}g}") for name, mean in group.means.items()}
     return {"kind": group.kind, "files": group.files, "digest": group.digest} | ({"means": shown} if shown else {})

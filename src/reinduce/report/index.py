@@ -8,24 +8,39 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from PIL import Image
 
-from reinduce.report import ledger as words
 from reinduce.report import pages
+from reinduce.report.ledger import count_verdicts
 
-THUMBNAIL = (560, 340)  # pixels at most
+THUMBNAIL_SIZE = (560, 340)
+"""Largest width and height of a thumbnail in pixels."""
 
 
-def page(
-    ledger: Mapping, figures: Iterable[str | Path], folder: Path, traces: Mapping[str, str] = MappingProxyType({})
+def render_index(
+    ledger: Mapping[str, Any],
+    figures: Iterable[str | Path],
+    folder: Path,
+    traces: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """The front page of a ledger (see `ledger.read`), to be written into `folder`, as HTML.
+    """Render the front page of a ledger.
 
-    `traces`: 'study.claim' → where its number comes from, as lines.
+    Args:
+        ledger: As `ledger.read_ledger` returns it.
+        figures: Figure pages to link.
+        folder: Where the page will be written.
+        traces: 'study.claim' → the chain of its number, as lines of text.
+
+    Returns:
+        HTML.
+
+    Raises:
+        FileNotFoundError: A figure page does not exist.
     """
-    cards = {Path(figure).stem: _card(Path(figure), folder) for figure in figures}
-    return pages.render(
+    cards = {Path(figure).stem: _make_card(Path(figure), folder) for figure in figures}
+    return pages.render_template(
         "index.html.j2",
         scale=ledger["scale"],
         folder=folder.as_posix(),
@@ -35,27 +50,27 @@ def page(
             | {"trace": traces.get(f"{row['study']}.{row['claim']}")}
             for row in ledger["claims"]
         ],
-        counts=words.counts(ledger["claims"]),
+        counts=count_verdicts(ledger["claims"]),
         figures=list(cards.values()),
     )
 
 
-def _card(figure: Path, folder: Path) -> dict:
-    """A figure's link, title and first picture in small. Raises FileNotFoundError."""
+def _make_card(figure: Path, folder: Path) -> dict[str, str | None]:
+    """A figure's link, title and first picture as a thumbnail; raises FileNotFoundError."""
     text = figure.read_text()
     title = re.search(r"<title>(.*?)</title>", text, re.DOTALL)
     picture = re.search(r'src="data:image/png;base64,([^"]+)"', text)
     return {
         "link": Path(os.path.relpath(figure, folder)).as_posix(),
         "title": html.unescape(title[1]).strip() if title else figure.stem,
-        "thumbnail": _small(base64.b64decode(picture[1])) if picture else None,
+        "thumbnail": _make_thumbnail(base64.b64decode(picture[1])) if picture else None,
     }
 
 
-def _small(png: bytes) -> str:
-    """A picture made small, as base64 text."""
+def _make_thumbnail(png: bytes) -> str:
+    """A picture of at most THUMBNAIL_SIZE, as base64 text."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    picture.thumbnail(THUMBNAIL)
+    picture.thumbnail(THUMBNAIL_SIZE)
     out = io.BytesIO()
     picture.quantize(64).save(out, "PNG", optimize=True)
     return base64.b64encode(out.getvalue()).decode()

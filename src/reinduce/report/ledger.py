@@ -1,20 +1,30 @@
-"""The ledger as people read it: words for numbers, a table for a terminal."""
+"""The ledger as text: numbers, intervals, and a table for a terminal."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from reinduce import tables
 
 VERDICTS = ("holds", "fails", "inconclusive")
-WIDTH = 120
+MAX_WIDTH = 120
+"""Longest line of the table, in characters."""
 
 
-def read(path: str | Path) -> dict:
-    """The ledger: scale (text) and claims, a row a claim.
+def read_ledger(path: str | Path) -> dict[str, Any]:
+    """Read a ledger.
 
-    A row has every column of table `ledger` (None where nothing is known) and `why`, the criterion's reason.
-    Raises FileNotFoundError, or ValueError naming the file and what it lacks.
+    Args:
+        path: Its JSON file.
+
+    Returns:
+        `scale` and `claims`: a row for each claim with every column of table `ledger` (None where it is unknown) and
+        `why`, the criterion's reason.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a ledger.
     """
     try:
         content = json.loads(Path(path).read_text())
@@ -30,52 +40,86 @@ def read(path: str | Path) -> dict:
     return content | {"claims": [blank | row for row in content["claims"]]}
 
 
-def counts(rows: list[Mapping]) -> dict[str, int]:
-    """How many claims have each verdict; those of VERDICTS first, always."""
+def count_verdicts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Count the claims with each verdict.
+
+    Args:
+        rows: Rows of a ledger.
+
+    Returns:
+        Verdict → number of claims; those of VERDICTS first, also if their number is 0.
+    """
     found = [row["verdict"] for row in rows]
     return {verdict: found.count(verdict) for verdict in dict.fromkeys([*VERDICTS, *found])}
 
 
-def number(value: float | None) -> str:
-    """A number to three significant digits, without exponent where it can be read without."""
+def format_number(value: float | None) -> str:
+    """Format a number with three significant digits, without an exponent where possible.
+
+    Args:
+        value: A number; None if it is unknown.
+
+    Returns:
+        For example '0.123' or '-1234'; a dash for None.
+
+    Example:
+        >>> format_number(0.123456)
+        '0.123'
+    """
     if value is None:
         return "–"
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def interval(row: Mapping) -> str:
-    """A claim's estimate with its interval, e.g. '0.91 [0.85, 0.97]'."""
+def format_estimate(row: Mapping[str, Any]) -> str:
+    """Format a claim's estimate with its confidence interval.
+
+    Args:
+        row: A row of a ledger.
+
+    Returns:
+        For example '0.91 [0.85, 0.97]'; a dash without an estimate.
+    """
     if row["estimate"] is None:
         return "–"
-    if row["low"] is None or row["high"] is None:
-        return number(row["estimate"])
-    return f"{number(row['estimate'])} [{number(row['low'])}, {number(row['high'])}]"
+    if row["ci_low"] is None or row["ci_high"] is None:
+        return format_number(row["estimate"])
+    return f"{format_number(row['estimate'])} [{format_number(row['ci_low'])}, {format_number(row['ci_high'])}]"
 
 
-def as_table(ledger: Mapping, index: str | Path) -> str:
-    """The ledger as lines of at most WIDTH characters; the last one says where the report lies."""
+def format_ledger(ledger: Mapping[str, Any], index: str | Path) -> str:
+    """Format the ledger for a terminal.
+
+    Args:
+        ledger: As `read_ledger` returns it.
+        index: The report's front page.
+
+    Returns:
+        Lines of at most MAX_WIDTH characters; the last one is the path of the report.
+    """
     rows = ledger["claims"]
     head = ("", "claim", "verdict", "estimate", "seeds", "figure")
     cells = [
         [
-            row["register"] or "",
+            row["claim_number"] or "",
             row["claim"],
             row["verdict"],
-            interval(row),
+            format_estimate(row),
             "–" if row["n_seeds"] is None else str(row["n_seeds"]),
             row["figure"] or "–",
         ]
         for row in rows
     ]
     widths = [max(len(row[i]) for row in [head, *cells]) for i in range(len(head))]
-    # Claims have the longest names, so they give way.
-    widths[1] -= max(0, sum(widths) + 2 * (len(head) - 1) - WIDTH)
+    # Names of claims are longest, so their column is cut.
+    widths[1] -= max(0, sum(widths) + 2 * (len(head) - 1) - MAX_WIDTH)
     lines = ["  ".join(_fit(cell, width) for cell, width in zip(row, widths, strict=True)) for row in [head, *cells]]
     lines.insert(1, "  ".join("─" * width for width in widths))
-    total = ", ".join(f"{n} {verdict}" for verdict, n in counts(rows).items())
+    total = ", ".join(f"{n} {verdict}" for verdict, n in count_verdicts(rows).items())
     lines += ["", f"{len(rows)} claims at scale {ledger['scale']}: {total}", f"The report: {index}"]
     return "\n".join(line.rstrip() for line in lines)
 
 
 def _fit(text: str, width: int) -> str:
+    """A text padded or cut to a width."""
     return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"

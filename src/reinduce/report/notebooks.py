@@ -1,8 +1,8 @@
-"""Run one figure: a percent script becomes a notebook, is executed, and is written clean.
+"""Run one figure: convert a percent script to a notebook, execute it, and write it without volatile parts.
 
-The notebook is executed into a file beside the log and copied only if every cell ran, so
-that a failed one can be opened and nothing half-made is kept. What is written holds no
-times, no random ids and no warnings (those go to the log): equal runs are equal files.
+The notebook is executed into a file beside the log and copied only if every cell succeeds, so
+a failed one can be opened and no incomplete result is kept. The results have no times, no
+random ids and no warnings (these go to the log), so equal runs write equal files.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbconvert
@@ -28,39 +29,53 @@ from reinduce.trace.files import write_text
 log = logging.getLogger(__name__)
 
 KERNEL = "python3"
-START_SECONDS = 300  # a busy machine may take minutes to start a kernel
-ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}})  # others may listen on a shared machine
+START_TIMEOUT = 300
+"""Seconds to wait for a kernel; a busy machine may take minutes to start one."""
+ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}})
+"""Encrypt the connection to the kernel, which other users of a shared machine could read."""
 
 
-def make(source: str | Path, parameters: Mapping, executed: str | Path, ipynb: str | Path, html: str | Path) -> None:
-    """Execute the percent script `source` with `parameters` and write `ipynb` and `html`.
+def make_figure(
+    source: str | Path, parameters: Mapping[str, Any], executed: str | Path, ipynb: str | Path, html: str | Path
+) -> None:
+    """Execute a percent script in the current working directory and write it as notebook and page.
 
-    Runs in the current working directory. `executed` is where the notebook lies while it
-    runs; it stays there if a cell fails. Raises FileNotFoundError if there is no source,
-    ValueError for a parameter that the notebook lacks and for a cell that fails.
+    Args:
+        source: The script.
+        parameters: Values for its cell tagged `parameters`.
+        executed: Where the notebook is while it runs; it stays there if a cell fails.
+        ipynb: The notebook to write.
+        html: The page to write.
+
+    Raises:
+        FileNotFoundError: The script does not exist.
+        ValueError: The notebook lacks a parameter, or a cell fails.
     """
-    with jupyter():
-        notebook = read(source)
+    with isolated_jupyter():
+        notebook = read_script(source)
         check_parameters(notebook, parameters, source)
         executed = Path(executed)
         executed.parent.mkdir(parents=True, exist_ok=True)
-        done = normalise(execute(notebook, parameters, executed, source))
+        done = remove_volatile(execute(notebook, parameters, executed, source))
         write_text(ipynb, nbformat.writes(done) + "\n")
-        write_text(html, page(done, source, Path(html).parent))
+        write_text(html, render_page(done, source, Path(html).parent))
         executed.unlink()
 
 
 @contextlib.contextmanager
-def jupyter() -> Iterator[None]:
-    """Jupyter with nobody's settings: a kernel of this very interpreter, templates of this environment."""
+def isolated_jupyter() -> Iterator[None]:
+    """Run Jupyter without the user's settings: its kernel is this interpreter, its templates this environment's.
+
+    Environment variables are restored when the block ends.
+    """
     with tempfile.TemporaryDirectory() as folder:
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        spec = {"argv": argv, "display_name": "Python 3", "language": "python"}
+        spec: dict[str, Any] = {"argv": argv, "display_name": "Python 3", "language": "python"}
         spec |= {"metadata": {"supported_encryption": ["curve"]}}
         write_text(Path(folder, "kernels", KERNEL, "kernel.json"), json.dumps(spec))
         own = dict.fromkeys(("JUPYTER_PATH", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR"), folder)
         own |= {"JUPYTER_RUNTIME_DIR": str(Path(folder, "runtime")), "JUPYTER_PREFER_ENV_PATH": "1"}
-        # Figures appear in the notebook whatever backend the caller's shell asks for.
+        # Figures appear in the notebook even if the caller's shell sets another backend.
         own |= {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
         before = dict(os.environ)
         os.environ.update(own)
@@ -71,8 +86,18 @@ def jupyter() -> Iterator[None]:
             os.environ.update(before)
 
 
-def read(source: str | Path) -> NotebookNode:
-    """The notebook that a percent script describes."""
+def read_script(source: str | Path) -> NotebookNode:
+    """Read a percent script as a notebook.
+
+    Args:
+        source: The script.
+
+    Returns:
+        The notebook, not executed.
+
+    Raises:
+        FileNotFoundError: The script does not exist.
+    """
     if not Path(source).is_file():
         raise FileNotFoundError(f"{source}: no such figure source")
     notebook = jupytext.read(source, fmt="py:percent")
@@ -81,17 +106,39 @@ def read(source: str | Path) -> NotebookNode:
     return notebook
 
 
-def check_parameters(notebook: NotebookNode, parameters: Mapping, source: str | Path) -> None:
-    """Raise ValueError if the notebook's parameters cell does not know every parameter."""
+def check_parameters(notebook: NotebookNode, parameters: Mapping[str, Any], source: str | Path) -> None:
+    """Check that a notebook's parameters cell defines every parameter.
+
+    Args:
+        notebook: The notebook.
+        parameters: Parameter → value.
+        source: The notebook's script, for the message.
+
+    Raises:
+        ValueError: A parameter is unknown.
+    """
     known = papermill.inspect_notebook(notebook)
     unknown = sorted(set(parameters) - set(known))
     if unknown:
-        there = ", ".join(known) or "none: it has no cell tagged 'parameters'"
-        raise ValueError(f"{source}: unknown parameter {', '.join(unknown)}; the notebook's parameters are {there}")
+        listed = ", ".join(known) or "none: it has no cell tagged 'parameters'"
+        raise ValueError(f"{source}: unknown parameter {', '.join(unknown)}; the notebook's parameters are {listed}")
 
 
-def execute(notebook: NotebookNode, parameters: Mapping, executed: Path, source: str | Path) -> NotebookNode:
-    """The executed notebook. Raises ValueError naming the cell that failed and where to look."""
+def execute(notebook: NotebookNode, parameters: Mapping[str, Any], executed: Path, source: str | Path) -> NotebookNode:
+    """Execute a notebook.
+
+    Args:
+        notebook: The notebook.
+        parameters: Parameter → value.
+        executed: File that papermill writes to while the notebook runs.
+        source: The notebook's script, for the message.
+
+    Returns:
+        The notebook with outputs.
+
+    Raises:
+        ValueError: A cell fails; the message names the cell and `executed`.
+    """
     try:
         return papermill.execute_notebook(
             notebook,
@@ -101,7 +148,7 @@ def execute(notebook: NotebookNode, parameters: Mapping, executed: Path, source:
             cwd=Path.cwd(),
             progress_bar=False,
             config=ENCRYPTED,
-            start_timeout=START_SECONDS,
+            start_timeout=START_TIMEOUT,
         )
     except PapermillExecutionError as error:
         first = error.source.strip().splitlines()[0] if error.source.strip() else ""
@@ -111,8 +158,15 @@ def execute(notebook: NotebookNode, parameters: Mapping, executed: Path, source:
         ) from None
 
 
-def normalise(notebook: NotebookNode) -> NotebookNode:
-    """The notebook without anything that differs between equal runs."""
+def remove_volatile(notebook: NotebookNode) -> NotebookNode:
+    """Remove everything that differs between equal runs, and log the warnings.
+
+    Args:
+        notebook: An executed notebook.
+
+    Returns:
+        A notebook without times, random ids and warnings.
+    """
     done = nbformat.from_dict(notebook)
     done.metadata.pop("papermill", None)
     for number, cell in enumerate(done.cells):
@@ -130,8 +184,17 @@ def _is_warning(output: NotebookNode) -> bool:
     return output.output_type == "stream" and output.name == "stderr"
 
 
-def page(notebook: NotebookNode, source: str | Path, folder: Path) -> str:
-    """The notebook as one HTML page that needs nothing else: text and pictures, code by a link to `source`."""
+def render_page(notebook: NotebookNode, source: str | Path, folder: Path) -> str:
+    """Render a notebook as one self-contained HTML page: text and pictures, with a link to the code.
+
+    Args:
+        notebook: An executed notebook.
+        source: The notebook's script.
+        folder: Where the page will be written.
+
+    Returns:
+        HTML.
+    """
     exporter = nbconvert.HTMLExporter(
         template_name="basic",
         exclude_input=True,
@@ -141,10 +204,19 @@ def page(notebook: NotebookNode, source: str | Path, folder: Path) -> str:
     )
     body, _ = exporter.from_notebook_node(notebook)
     link = Path(os.path.relpath(source, folder)).as_posix()
-    return pages.render("figure.html.j2", title=title(notebook), body=body, source=Path(source).as_posix(), link=link)
+    return pages.render_template(
+        "figure.html.j2", title=first_heading(notebook), body=body, source=Path(source).as_posix(), link=link
+    )
 
 
-def title(notebook: NotebookNode) -> str:
-    """The first heading of a notebook."""
+def first_heading(notebook: NotebookNode) -> str:
+    """Find the first heading of a notebook.
+
+    Args:
+        notebook: A notebook.
+
+    Returns:
+        The heading's text, or 'Figure'.
+    """
     lines = (line for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines())
     return next((line.lstrip("# ").strip() for line in lines if line.startswith("#")), "Figure")

@@ -1,6 +1,7 @@
-"""HTML pages of the report: self-contained, every value escaped unless a template says otherwise."""
+"""HTML pages of the report: self-contained; every value is escaped unless a template marks it as safe."""
 
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -9,8 +10,19 @@ from reinduce.report import ledger
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template: str, **values) -> str:
-    """The text of a page. Raises jinja2.UndefinedError for a value that the template needs and lacks."""
+def render_template(template: str, **values: Any) -> str:
+    """Render a page.
+
+    Args:
+        template: A file of TEMPLATES.
+        values: The template's variables.
+
+    Returns:
+        HTML.
+
+    Raises:
+        jinja2.UndefinedError: The template uses a variable without a value.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -18,5 +30,5 @@ def render(template: str, **values) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": ledger.number, "interval": ledger.interval}
+    environment.filters |= {"number": ledger.format_number, "estimate": ledger.format_estimate}
     return environment.get_template(template).render(**values) + "\n"

@@ -1,37 +1,105 @@
-"""What a figure reads: a study's tables as data frames.
+"""Tables of a study as data frames, for figures.
 
-Only what the arms' own settings ask for is read: a checkpoint left over from another
-schedule never gets into a picture.
+Only files that the arms' own settings ask for are read: a checkpoint left over from another
+schedule is never plotted.
 """
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow.compute as pc
 
 from reinduce import tables
-from reinduce.config.layout import RUN_TABLES, checkpoint_steps, drawn_files, score_files, seed_folders, series_file
-from reinduce.config.specs import ArmSpec, MeasureSpec, read_spec
+from reinduce.config.job_specs import ArmSpec, read_spec
+from reinduce.config.layout import (
+    RUN_TABLES,
+    checkpoint_steps,
+    drawn_files,
+    run_table_files,
+    score_files,
+    seed_folders,
+    series_file,
+)
+from reinduce.config.metric_settings import MetricSettings
 
 
-def arms(results: str | Path, study: str, tasks: Iterable[str] | None = None) -> pd.DataFrame:
-    """The study's trained and scored arms, on some tasks or all, a row each, indexed by arm.
+def load(
+    table: str,
+    results: str | Path = "results",
+    study: str | None = None,
+    arm: str | None = None,
+    **equal: Any,
+) -> pd.DataFrame:
+    """Load a table of results as a data frame.
 
-    Columns: task, layers, heads, smeared, mlp, label (what a reader calls the model), steps,
-    parameters of the measure (measure), checkpoint steps (checkpoints), seeds (list).
-    Ordered by task, then from plain and shallow to smeared, deep and with MLP.
-    Raises FileNotFoundError if no arm has scores.
+    Args:
+        table: The table's name, such as `scores`, `trajectories`, `ablations` or `ledger`.
+        results: Folder of results.
+        study: The study's key; None: all.
+        arm: The arm within its study; None: all.
+        equal: Column → the value that rows must have there, such as `metric="prefix_matching"`.
+
+    Returns:
+        The rows of all runs that the configuration had when the results were made.
+
+    Raises:
+        ValueError: There is no such table.
+        FileNotFoundError: No run has it.
+
+    Example:
+        >>> import tempfile
+        >>> results = tempfile.mkdtemp()
+        >>> rows = [{"study": "mine", "claim": "one", "verdict": "holds"}]
+        >>> _ = tables.write_rows("ledger", rows, f"{results}/ledger.parquet")
+        >>> load("ledger", results, study="mine").verdict.tolist()
+        ['holds']
+    """
+    known = sorted({"ledger", "scores", "loss_components", *RUN_TABLES})
+    if table not in known:
+        raise ValueError(f"no table {table!r}; there are: {', '.join(known)}")
+    chosen = {name: value for name, value in (("study", study), ("arm", arm)) if value is not None} | equal
+    folder = Path(results)
+    if table == "ledger":
+        paths = [folder / "ledger.parquet"]
+    elif table == "loss_components":
+        paths = sorted(folder.glob(f"{study or '*'}/series/*.parquet"))
+        paths = [path for path in paths if not path.name.endswith(".trajectories.parquet")]
+    else:
+        specs = [read_spec(ArmSpec, path) for path in sorted(folder.glob(f"{study or '*'}/{arm or '*'}/train.json"))]
+        paths = [path for spec in specs for path in _list_run_files(table, folder, spec)]
+    paths = [path for path in paths if path.is_file()]
+    if not paths:
+        raise FileNotFoundError(f"{folder}: no {table} of {study or 'any study'}, {arm or 'any arm'}; make them first")
+    return _load_table(table, paths, **chosen)
+
+
+def load_arms(results: str | Path, study: str, tasks: Iterable[str] | None = None) -> pd.DataFrame:
+    """Load the study's trained and scored arms.
+
+    Args:
+        results: Folder of results.
+        study: The study's key.
+        tasks: Tasks whose arms are loaded; None: all.
+
+    Returns:
+        A row for each arm, indexed by arm. Columns: task, layers, heads, smeared, mlp, label (the model in words),
+        steps, checkpoints (list of steps), spec, seeds (list). Ordered by task, then from plain and shallow to
+        smeared, deep and with MLP.
+
+    Raises:
+        FileNotFoundError: No arm has scores.
     """
     found = []
     configured = _configured_seeds(Path(results, study, "seeds.json"))
     for path in sorted(Path(results, study).glob("*/train.json")):
         scored = {int(score.parts[-3].removeprefix("seed")) for score in path.parent.glob("seed*/score/*.parquet")}
-        # Seeds that the configuration no longer asks for stay out of the picture.
+        # Seeds that the configuration no longer asks for are left out.
         seeds = sorted(seed for seed in scored if seed in configured.get(path.parent.name, scored))
         if seeds:
-            found.append(_described(read_spec(ArmSpec, path), seeds))
+            found.append(_describe_arm(read_spec(ArmSpec, path), seeds))
     found = [arm for arm in found if tasks is None or arm["task"] in tasks]
     if not found:
         raise FileNotFoundError(f"{Path(results, study)}: no arm has scores yet; make them, then the figure")
@@ -39,22 +107,214 @@ def arms(results: str | Path, study: str, tasks: Iterable[str] | None = None) ->
     return pd.DataFrame(found).sort_values(order).set_index("arm")
 
 
+def summarise_arms(arms: pd.DataFrame) -> pd.DataFrame:
+    """Summarise arms for readers: what each is and how much of it there is.
+
+    Args:
+        arms: Rows of `load_arms`.
+
+    Returns:
+        A row for each arm; the column names are headings.
+    """
+    return pd.DataFrame(
+        {
+            "arm": arms.index,
+            "model": arms.label,
+            "heads per layer": arms["heads"],
+            "trained on": arms.task,
+            "training steps": arms.steps,
+            "checkpoints": arms.checkpoints.map(len),
+            "seeds": arms.seeds.map(len),
+        }
+    )
+
+
+def load_metric_settings(results: str | Path, study: str, arm: str) -> MetricSettings:
+    """Load the settings with which an arm's checkpoints were scored.
+
+    Args:
+        results: Folder of results.
+        study: The study's key.
+        arm: The arm's name.
+
+    Returns:
+        The settings.
+
+    Raises:
+        FileNotFoundError: The arm has none.
+    """
+    return read_spec(MetricSettings, Path(results, study, arm, "metrics.json"))
+
+
+def load_scores(results: str | Path, study: str, arms: pd.DataFrame) -> pd.DataFrame:
+    """Load table `scores` of some arms.
+
+    Args:
+        results: Folder of results.
+        study: The study's key.
+        arms: Rows of `load_arms`.
+
+    Returns:
+        Every checkpoint of the arms' schedules that has scores.
+    """
+    files = (path for arm in arms.index for path in _list_score_files(results, study, arms.loc[arm]))
+    return _load_table("scores", files)
+
+
+def load_run_table(table: str, results: str | Path, study: str, arms: pd.DataFrame, **equal: str) -> pd.DataFrame:
+    """Load a table of which each run has one file.
+
+    Args:
+        table: One of RUN_TABLES.
+        results: Folder of results.
+        study: The study's key.
+        arms: Rows of `load_arms`.
+        equal: Column → the value that rows must have there.
+
+    Returns:
+        The rows of all runs that have the table.
+    """
+    folders = (f for arm in arms.index for f in seed_folders(results, f"{study}/{arm}", arms.seeds[arm]))
+    paths = (folder / RUN_TABLES[table] for folder in folders)
+    return _load_table(table, (path for path in paths if path.is_file()), **equal)
+
+
+def load_loss_components(results: str | Path, study: str, task: str) -> pd.DataFrame:
+    """Load table `loss_components` of a task's runs.
+
+    Args:
+        results: Folder of results.
+        study: The study's key.
+        task: The task.
+
+    Returns:
+        The rows; empty if there is no such table.
+    """
+    path = series_file(results, "loss_components", f"{study}/{task}")
+    return _load_table("loss_components", [path] if path.is_file() else [])
+
+
+def load_component_trajectories(results: str | Path, study: str, task: str) -> pd.DataFrame:
+    """Load the rows of table `trajectories` that were computed from a task's loss components.
+
+    Args:
+        results: Folder of results.
+        study: The study's key.
+        task: The task.
+
+    Returns:
+        The rows; empty if there is no such table.
+    """
+    path = series_file(results, "series_trajectories", f"{study}/{task}")
+    return _load_table("trajectories", [path] if path.is_file() else [])
+
+
+def list_figure_inputs(results: str | Path, names: Iterable[str], drawn: Iterable[str]) -> list[Path]:
+    """List the files that a figure is made from.
+
+    Args:
+        results: Folder of results.
+        names: Arms as 'study/arm'.
+        drawn: Tables that are plotted.
+
+    Returns:
+        The files that exist.
+
+    Raises:
+        FileNotFoundError: A study has no arm with scores.
+    """
+    runs = {}
+    for name in names:
+        study, arm = name.split("/")
+        known = load_arms(results, study)
+        runs[name] = known.spec[arm], known.seeds[arm]
+    return [path for path in drawn_files(results, drawn, runs) if path.is_file()]
+
+
+def find_phase_change_windows(trajectories: pd.DataFrame) -> pd.DataFrame:
+    """Find each run's phase-change window.
+
+    Args:
+        trajectories: Rows of table `trajectories`.
+
+    Returns:
+        Columns arm, seed, start and end (steps); runs without a window are left out.
+    """
+    ends = {"window_start": "start", "window_end": "end"}
+    rows = trajectories[trajectories.metric.isin(ends)].assign(metric=lambda rows: rows.metric.map(ends))
+    wide = rows.pivot(index=["arm", "seed"], columns="metric", values="value").reindex(columns=["start", "end"])
+    return wide.dropna().reset_index()
+
+
+def select_metric(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Select the rows of a metric.
+
+    Args:
+        scores: Rows with columns metric and value.
+        metric: The metric's name.
+
+    Returns:
+        The rows that have a value.
+    """
+    return scores[(scores.metric == metric) & scores.value.notna()]
+
+
+def max_over_heads(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Compute the highest score of all heads at each checkpoint.
+
+    Args:
+        scores: Rows of table `scores`.
+        metric: A metric of heads.
+
+    Returns:
+        Columns arm, seed, step, value.
+    """
+    return select_metric(scores, metric).groupby(["arm", "seed", "step"], as_index=False).value.max()
+
+
+def select_last_checkpoint(rows: pd.DataFrame) -> pd.DataFrame:
+    """Select the rows of each run's last checkpoint.
+
+    Args:
+        rows: Rows with columns arm, seed and step.
+
+    Returns:
+        Those of the largest step of each arm and seed.
+    """
+    return rows[rows.step == rows.groupby(["arm", "seed"]).step.transform("max")]
+
+
+def pivot_by_head(*parts: pd.DataFrame) -> pd.DataFrame:
+    """Arrange metrics of heads at each run's last checkpoint as a row for each head.
+
+    Args:
+        parts: Rows of any tables with columns arm, seed, step, layer, head, metric and value; each metric once.
+
+    Returns:
+        Index arm, seed, layer, head; a column for each metric, missing where it was not scored.
+    """
+    rows = pd.concat([select_last_checkpoint(part) for part in parts])
+    rows = rows[rows["head"].notna()].astype({"layer": int, "head": int})
+    return rows.pivot(index=["arm", "seed", "layer", "head"], columns="metric", values="value")
+
+
 def _configured_seeds(path: Path) -> dict[str, list[int]]:
-    """Which seeds each arm has; empty where results were put together by hand."""
+    """Arm → its seeds; empty where results have no such file."""
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def _described(spec: ArmSpec, seeds: list[int]) -> dict:
+def _describe_arm(spec: ArmSpec, seeds: list[int]) -> dict[str, Any]:
+    """An arm's row of `load_arms`."""
     model = spec.model
-    label = f"{model.layers} layer{'s' if model.layers > 1 else ''}"
+    label = f"{model.n_layers} layer{'s' if model.n_layers > 1 else ''}"
     label += {"attention": "", "gru": " of a GRU", "gated_linear": " of a gated linear recurrence"}[model.mixer]
     label += ", smeared keys" if model.smeared_keys else ""
     label += ", MLP" if model.mlp_ratio else ""
     return {
         "arm": spec.arm,
-        "task": spec.task,
-        "layers": model.layers,
-        "heads": model.heads if model.has_heads else 0,
+        "task": spec.task_name,
+        "layers": model.n_layers,
+        "heads": model.n_heads if model.has_heads else 0,
         "smeared": model.smeared_keys,
         "mlp": model.mlp_ratio > 0,
         "label": label,
@@ -65,101 +325,20 @@ def _described(spec: ArmSpec, seeds: list[int]) -> dict:
     }
 
 
-def overview(chosen: pd.DataFrame) -> pd.DataFrame:
-    """A table of arms for readers: what each is and how much of it there is."""
-    return pd.DataFrame(
-        {
-            "arm": chosen.index,
-            "model": chosen.label,
-            "heads per layer": chosen["heads"],
-            "trained on": chosen.task,
-            "training steps": chosen.steps,
-            "checkpoints": chosen.checkpoints.map(len),
-            "seeds": chosen.seeds.map(len),
-        }
-    )
+def _list_run_files(table: str, results: Path, spec: ArmSpec) -> list[Path]:
+    """The files of a table of an arm's runs, as far as its seeds are configured."""
+    seeds = _configured_seeds(results / spec.study / "seeds.json").get(spec.arm, [])
+    folders = seed_folders(results, f"{spec.study}/{spec.arm}", seeds)
+    return [path for folder in folders for path in run_table_files(table, folder, spec)]
 
 
-def measure(results: str | Path, study: str, arm: str) -> MeasureSpec:
-    """How an arm's checkpoints were measured."""
-    return read_spec(MeasureSpec, Path(results, study, arm, "measure.json"))
-
-
-def scores(results: str | Path, study: str, chosen: pd.DataFrame) -> pd.DataFrame:
-    """Table `scores` of the chosen arms, every checkpoint of their schedules that is there."""
-    return _frame("scores", (path for arm in chosen.index for path in _score_files(results, study, chosen.loc[arm])))
-
-
-def _score_files(results: str | Path, study: str, arm: pd.Series) -> list[Path]:
+def _list_score_files(results: str | Path, study: str, arm: pd.Series) -> list[Path]:
     folders = seed_folders(results, f"{study}/{arm.name}", arm.seeds)
     return [path for folder in folders for path in score_files(folder, arm.spec) if path.is_file()]
 
 
-def of_runs(table: str, results: str | Path, study: str, chosen: pd.DataFrame, **equal: str) -> pd.DataFrame:
-    """A table that each run has one file of (see RUN_TABLES), only rows where columns equal what is given."""
-    folders = (f for arm in chosen.index for f in seed_folders(results, f"{study}/{arm}", chosen.seeds[arm]))
-    paths = (folder / RUN_TABLES[table] for folder in folders)
-    return _frame(table, (path for path in paths if path.is_file()), **equal)
-
-
-def components(results: str | Path, study: str, task: str) -> pd.DataFrame:
-    """Table `loss_components` of a task's runs, empty if there is none."""
-    path = series_file(results, "loss_components", f"{study}/{task}")
-    return _frame("loss_components", [path] if path.is_file() else [])
-
-
-def turns(results: str | Path, study: str, task: str) -> pd.DataFrame:
-    """Table `trajectories` made from a task's loss components, empty if there is none."""
-    path = series_file(results, "series_trajectories", f"{study}/{task}")
-    return _frame("trajectories", [path] if path.is_file() else [])
-
-
-def inputs(results: str | Path, names: Iterable[str], drawn: Iterable[str]) -> list[Path]:
-    """The files of some tables of some arms ('study/arm') that are there."""
-    runs = {}
-    for name in names:
-        study, arm = name.split("/")
-        known = arms(results, study)
-        runs[name] = known.spec[arm], known.seeds[arm]
-    return [path for path in drawn_files(results, drawn, runs) if path.is_file()]
-
-
-def windows(trajectories: pd.DataFrame) -> pd.DataFrame:
-    """Each run's phase-change window, columns arm, seed, start, end (steps); runs without one are left out."""
-    ends = {"window_start": "start", "window_end": "end"}
-    rows = trajectories[trajectories.metric.isin(ends)].assign(metric=lambda rows: rows.metric.map(ends))
-    wide = rows.pivot(index=["arm", "seed"], columns="metric", values="value").reindex(columns=["start", "end"])
-    return wide.dropna().reset_index()
-
-
-def whole(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Rows of a metric, without those that were not scored."""
-    return scores[(scores.metric == metric) & scores.value.notna()]
-
-
-def best(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The highest head's score at each checkpoint: columns arm, seed, step, value."""
-    return whole(scores, metric).groupby(["arm", "seed", "step"], as_index=False).value.max()
-
-
-def last(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of each run's last checkpoint."""
-    return rows[rows.step == rows.groupby(["arm", "seed"]).step.transform("max")]
-
-
-def by_head(*parts: pd.DataFrame) -> pd.DataFrame:
-    """A row a head at its run's last checkpoint, a column a metric (missing: not scored).
-
-    `parts` are rows of any tables with arm, seed, step, layer, head, metric and value; each
-    metric once. Index: arm, seed, layer, head.
-    """
-    rows = pd.concat([last(part) for part in parts])
-    rows = rows[rows["head"].notna()].astype({"layer": int, "head": int})
-    return rows.pivot(index=["arm", "seed", "layer", "head"], columns="metric", values="value")
-
-
-def _frame(table: str, paths: Iterable[Path], **equal: str) -> pd.DataFrame:
-    read = tables.read_table(table, paths)
+def _load_table(table: str, paths: Iterable[Path], **equal: str) -> pd.DataFrame:
+    rows = tables.read_table(table, paths)
     for column, value in equal.items():
-        read = read.filter(pc.equal(read[column], value))
-    return read.to_pandas()
+        rows = rows.filter(pc.equal(rows[column], value))
+    return rows.to_pandas()

@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from reinduce.score.trajectory import at
+from reinduce.config.declare import Metric
+from reinduce.metrics.of_stages import PCA_TURN_ANGLE, PCA_TURN_STEP
+from reinduce.metrics.training import interpolate, read_window
 from reinduce.tables import read_table, write_rows
-from reinduce.trace.manifest import Made
+from reinduce.trace.manifest import StageOutputs
 
-SERIES_VERSION = 1
 Run = tuple[str, str, int]
 
 
@@ -25,7 +26,7 @@ def add_series_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the table of components (PATH.parquet)")
 
 
-def run_series(args: argparse.Namespace) -> Made:
+def run_series(args: argparse.Namespace) -> StageOutputs:
     """Write the components, and beside them each run's turn (PATH.trajectories.parquet)."""
     token_files = [run / "token_losses.parquet" for run in args.runs]
     window_files = [run / "trajectories.parquet" for run in args.runs]
@@ -38,13 +39,13 @@ def run_series(args: argparse.Namespace) -> Made:
     )
     windows = read_windows(window_files)
     turns = (
-        {"study": s, "arm": a, "seed": k, "metric": metric, "metric_version": SERIES_VERSION, "value": value}
-        | {"n": len(path)}
+        {"study": s, "arm": a, "seed": k, "metric": metric.name, "value": value}
+        | {"metric_version": metric.version, "n_items": len(path)}
         for (s, a, k), path in paths.items()
         for metric, value in turn(path, windows.get((s, a, k))).items()
     )
     beside = args.out.with_suffix(".trajectories.parquet")
-    return Made(
+    return StageOutputs(
         manifest=args.out.with_suffix(".manifest.json"),
         inputs=token_files + window_files,
         outputs=[write_rows("loss_components", points, args.out), write_rows("trajectories", turns, beside)],
@@ -53,7 +54,7 @@ def run_series(args: argparse.Namespace) -> Made:
 
 def losses_by_checkpoint(files: list[Path]) -> dict[tuple[Run, int], Tensor]:
     """Each checkpoint's losses [examples], in the order of the examples."""
-    found = {}
+    found: dict[tuple[Run, int], list[float]] = {}
     for path in files:
         columns = read_table("token_losses", [path]).to_pydict()
         for study, arm, seed, step, loss in zip(
@@ -80,21 +81,21 @@ def components(losses: dict[tuple[Run, int], Tensor], count: int = 2) -> dict[Ru
 
 def read_windows(files: list[Path]) -> dict[Run, tuple[float, float]]:
     """Each run's phase-change window, where it has one."""
-    ends: dict[Run, dict[str, float]] = {}
+    rows: dict[Run, list[dict]] = {}
     for row in read_table("trajectories", files).to_pylist():
-        if row["metric"] in ("window_start", "window_end") and row["value"] is not None:
-            ends.setdefault((row["study"], row["arm"], row["seed"]), {})[row["metric"]] = row["value"]
-    return {run: (found["window_start"], found["window_end"]) for run, found in ends.items() if len(found) == 2}
+        rows.setdefault((row["study"], row["arm"], row["seed"]), []).append(row)
+    windows = {run: read_window(its) for run, its in rows.items()}
+    return {run: window for run, window in windows.items() if window is not None}
 
 
-def turn(path: list[tuple[int, list[float]]], window: tuple[float, float] | None) -> dict[str, float | None]:
+def turn(path: list[tuple[int, list[float]]], window: tuple[float, float] | None) -> dict[Metric, float | None]:
     """How a path turns: the angle, in degrees, between its course up to the window and within
     it; and the step farthest from the straight line between the path's ends."""
     curves = [[(step, point[i]) for step, point in path] for i in range(len(path[0][1]))]
     ends = (path[0][0], path[-1][0])
 
     def course(start: float, end: float) -> list[float]:
-        return [at(curve, end) - at(curve, start) for curve in curves]
+        return [interpolate(curve, end) - interpolate(curve, start) for curve in curves]
 
     angle = None
     if window is not None and window[0] > ends[0]:
@@ -105,4 +106,4 @@ def turn(path: list[tuple[int, list[float]]], window: tuple[float, float] | None
     dx, dy = course(*ends)
     distances = [abs(dx * (p[1] - path[0][1][1]) - dy * (p[0] - path[0][1][0])) for _, p in path]
     farthest = max(range(len(path)), key=distances.__getitem__)
-    return {"pca_turn_angle": angle, "pca_turn_step": float(path[farthest][0])}
+    return {PCA_TURN_ANGLE: angle, PCA_TURN_STEP: float(path[farthest][0])}

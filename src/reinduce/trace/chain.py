@@ -1,24 +1,27 @@
-"""From a result back to settings and sources, by manifests; and every link that does not hold.
+"""Follow a result back to its settings and sources through manifests, and find every link that does not hold.
 
 Each manifest names what a command read and wrote, with hashes. A file is trusted if a
-manifest names it as an output with the hash it has now, if that manifest was written by a
-rule, if the stage's sources and the settings are still those, and if all that it was made
-from is trusted in the same way.
+manifest names it as an output with its present hash, if a rule wrote that manifest, if the
+stage's sources and the settings have not changed since, and if every input is trusted in
+the same way.
 """
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from reinduce.config.layout import GIVEN
 from reinduce.trace import sources
 from reinduce.trace.files import sha256
 
-STATUS = 3
-"""Exit status of a command that refuses what it was given."""
+CLI_OVERRIDES = "cli_overrides.json"
+"""In a folder of results: the values of the command line that override config.yaml, as of the last run."""
+
+EXIT_REFUSED = 3
+"""Exit status of a command that refuses its evidence."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +29,20 @@ class Fault:
     """A link that does not hold."""
 
     file: str
-    """Which file, as manifests name it."""
+    """The file, as manifests name it."""
     reason: str
     """What is wrong with it."""
-    mend: str
+    fix_command: str
     """The command that makes it again."""
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.reason}; mend it with: {self.mend}"
+        return f"{self.file}: {self.reason}; fix it with: {self.fix_command}"
 
 
 class Refused(Exception):
-    """Evidence that cannot be trusted; its text has a line for each fault."""
+    """Evidence that cannot be trusted; the message has a line for each fault."""
 
-    def __init__(self, faults: Iterable[Fault]):
+    def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = list(faults)
         count = f"{len(self.faults)} fault{'s' * (len(self.faults) > 1)}"
         super().__init__("\n".join([f"evidence is refused, {count}:", *(f"  {fault}" for fault in self.faults)]))
@@ -47,174 +50,251 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a command wrote of itself."""
+    """A manifest that was read."""
 
     path: Path
-    told: Mapping = field(hash=False)
+    content: Mapping[str, Any] = field(hash=False)
 
     @cached_property
-    def current(self) -> bool:
-        """Whether the command's sources are those of now."""
-        return self.told.get("source_digest") == sources.digest(self.told["module"])
+    def has_current_sources(self) -> bool:
+        """True if the command's sources have not changed since it ran."""
+        return self.content.get("source_digest") == sources.digest(*self.content["modules"])
 
 
 class Chain:
-    """The manifests below a project's folder, read as they are needed, each file hashed once."""
+    """The manifests below a project's folder, read on demand; each file is hashed once."""
 
     def __init__(
         self,
         results: Path,
         root: Path = Path(),
         settings: Mapping[str, str] | None = None,
-        given: Mapping | None = None,
+        cli_overrides: Mapping[str, Any] | None = None,
         strict: bool = False,
-    ):
-        """`results`: the folder below which rules make everything, but for settings.
+    ) -> None:
+        """Start with nothing read.
 
-        `settings`: file → its text as the configuration resolves now; None: as they lie there.
-        `given`: what the command line laid over the configuration, for the commands that mend; None: as noted there.
-        `strict`: whether what uncommitted sources made is a fault.
+        Args:
+            results: The folder below which rules make every file except settings.
+            root: The project's folder, to which all file names are relative.
+            settings: File → its text as the configuration resolves now; None: settings are taken as they are on disk.
+            cli_overrides: Values that the command line set over config.yaml, for fix commands; None: those that the
+                results record.
+            strict: Whether results of uncommitted sources are a fault.
         """
         self.strict = strict
         self.results, self.root, self.settings = results, root, settings
-        noted = root / results / GIVEN
-        if given is None:
-            given = json.loads(noted.read_text()) if noted.is_file() else {}
-        self.options = config_options(given)
+        recorded = root / results / CLI_OVERRIDES
+        if cli_overrides is None:
+            cli_overrides = json.loads(recorded.read_text()) if recorded.is_file() else {}
+        self.options = format_config_options(cli_overrides)
         self._manifests: dict[Path, dict[str, Manifest]] = {}
         self._hashes: dict[str, str | None] = {}
         self._faults: dict[str, list[Fault]] = {}
-        self._read_as: dict[str, dict[str, str]] = {}
+        self._setting_versions: dict[str, dict[str, str]] = {}
+        """Setting → hash with which it was read → one file that was made with that version."""
 
-    def hash_of(self, file: str) -> str | None:
-        """A file's SHA-256 as it is now; None if it is not there."""
+    def hash_file(self, file: str) -> str | None:
+        """Compute a file's present SHA-256.
+
+        Args:
+            file: Name below the project's folder.
+
+        Returns:
+            64 hexadecimal digits; None if there is no such file.
+        """
         if file not in self._hashes:
             path = self.root / file
             self._hashes[file] = sha256(path) if path.is_file() else None
         return self._hashes[file]
 
-    def manifest_of(self, file: str) -> Manifest | None:
-        """The manifest that names a file as an output."""
-        return next((found for folder in self._folders(file) if (found := self._named_in(folder).get(file))), None)
+    def find_manifest(self, file: str) -> Manifest | None:
+        """Find the manifest that names a file as an output.
 
-    def faults(self, files: Iterable[str]) -> list[Fault]:
-        """Every link that does not hold on the way from some files to what they were made from, each once."""
+        Args:
+            file: Name below the project's folder.
+
+        Returns:
+            The manifest; None if there is none.
+
+        Raises:
+            Refused: A file with a manifest's name beside it is not a manifest.
+        """
+        found = (self._read_manifests(folder).get(file) for folder in _manifest_folders(file))
+        return next((manifest for manifest in found if manifest), None)
+
+    def find_faults(self, files: Iterable[str]) -> list[Fault]:
+        """Find every link that does not hold on the way from some files to their sources.
+
+        Args:
+            files: Names below the project's folder.
+
+        Returns:
+            Each fault once, mixed settings first.
+
+        Raises:
+            Refused: A file with a manifest's name is not a manifest.
+        """
         found = [fault for file in files for fault in self._faults_of(file)]
-        return list(dict.fromkeys([*self._mixed(), *found]))
+        return list(dict.fromkeys([*self._mixed_settings(), *found]))
 
-    def _mixed(self) -> Iterator[Fault]:
-        """Settings under which some of the files were made as they are, and others as they were."""
-        for setting, made in self._read_as.items():
-            if len(made) > 1:
-                one, other = list(made.values())[:2]
-                outdated = next(file for digest, file in made.items() if digest != self.hash_of(setting))
-                reason = f"evidence is mixed from two configurations: {one} was made under one version of it, {other}"
-                yield Fault(setting, f"{reason} under another", self.mend(outdated))
+    def verify(self, files: Iterable[str]) -> None:
+        """Check that every link to some files holds.
 
-    def refuse(self, files: Iterable[str]) -> None:
-        """Raise Refused if any link to these files does not hold."""
-        found = self.faults(files)
+        Args:
+            files: Names below the project's folder.
+
+        Raises:
+            Refused: A link does not hold.
+        """
+        found = self.find_faults(files)
         if found:
             raise Refused(found)
 
-    def mend(self, file: str) -> str:
-        """The command that makes a file again, whatever Snakemake thinks of it."""
+    def fix_command(self, file: str) -> str:
+        """Format the command that makes a file again even if Snakemake considers it up to date.
+
+        Args:
+            file: Name below the project's folder.
+
+        Returns:
+            A shell command.
+        """
         config = f" --config {shlex.join(self.options)}" if self.options else ""
         return f"snakemake --cores all{config} --force -- {shlex.quote(file)}"
 
     def is_setting(self, file: str) -> bool:
-        """Whether a file is written by the front door, from the configuration that people write."""
+        """Report whether a file is a setting, resolved from the configuration that users write.
+
+        Args:
+            file: Name below the project's folder.
+
+        Returns:
+            True for settings, False for results and sources.
+        """
         if self.settings is not None:
             return file in self.settings
-        return self._is_made(file) and file.endswith(".json") and self.manifest_of(file) is None
+        return self._is_result(file) and file.endswith(".json") and self.find_manifest(file) is None
 
-    def _is_made(self, file: str) -> bool:
+    def _is_result(self, file: str) -> bool:
         return Path(file).is_relative_to(self.results)
+
+    def _mixed_settings(self) -> Iterator[Fault]:
+        """Settings that some of the files were made with in their present version, and others in an earlier one."""
+        for setting, versions in self._setting_versions.items():
+            if len(versions) > 1:
+                one, other = list(versions.values())[:2]
+                outdated = next(file for digest, file in versions.items() if digest != self.hash_file(setting))
+                reason = f"evidence is mixed from two configurations: {one} was made under one version of it, {other}"
+                yield Fault(setting, f"{reason} under another", self.fix_command(outdated))
 
     def _faults_of(self, file: str) -> list[Fault]:
         if file not in self._faults:
-            self._faults[file] = []  # ends the walk where manifests go in a circle
-            self._faults[file] = list(self._found(file))
+            self._faults[file] = []  # ends the recursion where manifests form a cycle
+            self._faults[file] = list(self._check_file(file))
         return self._faults[file]
 
-    def _found(self, file: str) -> Iterator[Fault]:
+    def _check_file(self, file: str) -> Iterator[Fault]:
+        """Faults of a file and of everything that it was made from."""
+
         def fault(reason: str) -> Fault:
-            return Fault(file, reason, self.mend(file))
+            return Fault(file, reason, self.fix_command(file))
 
         if self.settings is not None and file in self.settings:
             path = self.root / file
             if not path.is_file() or path.read_text() != self.settings[file]:
                 yield fault("the configuration has changed since it was resolved")
             return
-        if self.hash_of(file) is None:
+        if self.hash_file(file) is None:
             yield fault("it is missing")
             return
-        manifest = self.manifest_of(file)
+        manifest = self.find_manifest(file)
         if manifest is None:
-            # What lies elsewhere is the project's own source, or the user's.
-            if self._is_made(file) and not self.is_setting(file):
-                others = any(self._named_in(folder) for folder in self._folders(file))
+            # A file outside the results is a source of the project or of the user, and needs no manifest.
+            if self._is_result(file) and not self.is_setting(file):
+                others = any(self._read_manifests(folder) for folder in _manifest_folders(file))
                 yield fault(
                     "no manifest names it: it was put there by hand, or the manifest is that of another run"
                     if others
-                    else "it has no manifest: whatever made it cannot be known"
+                    else "it has no manifest: how it was made cannot be known"
                 )
             return
-        yield from self._against(file, manifest, fault)
+        yield from self._check_manifest(file, manifest, fault)
 
-    def _against(self, file: str, manifest: Manifest, fault) -> Iterator[Fault]:
-        told, size = manifest.told["outputs"][file], (self.root / file).stat().st_size
-        if size != told["bytes"]:
-            how = "cut short or changed" if size < told["bytes"] else "changed"
-            yield fault(f"it was {how} after it was made: {told['bytes']} bytes were written, {size} are there")
-        elif self.hash_of(file) != told["sha256"]:
-            yield fault("it was changed after it was made (its hash is another)")
-        if not manifest.told.get("rule"):
+    def _check_manifest(self, file: str, manifest: Manifest, fault: Callable[[str], Fault]) -> Iterator[Fault]:
+        """Faults of a file with a manifest, and of everything that it was made from."""
+        recorded, size = manifest.content["outputs"][file], (self.root / file).stat().st_size
+        if size != recorded["bytes"]:
+            how = "cut short or changed" if size < recorded["bytes"] else "changed"
+            yield fault(f"it was {how} after it was made: {recorded['bytes']} bytes were written, it has {size}")
+        elif self.hash_file(file) != recorded["sha256"]:
+            yield fault("it was changed after it was made (its hash differs)")
+        if not manifest.content.get("rule"):
             yield fault("no rule made it: its command was run by hand")
-        if not manifest.current:
-            yield fault(f"it was made by other sources of {manifest.told['module']} than those of now")
-        if self.strict and manifest.told.get("clean_tree") is not True:
+        if not manifest.has_current_sources:
+            yield fault(f"it was made by sources of {manifest.content['modules'][0]} that have changed since")
+        if self.strict and manifest.content.get("clean_tree") is not True:
             yield fault("it was made from uncommitted sources")
-        for name, facts in manifest.told["inputs"].items():
-            now = self.hash_of(name)
+        for name, facts in manifest.content["inputs"].items():
+            now = self.hash_file(name)
             if self.is_setting(name):
-                self._read_as.setdefault(name, {}).setdefault(facts["sha256"], file)
+                self._setting_versions.setdefault(name, {}).setdefault(facts["sha256"], file)
             if now is not None and now != facts["sha256"]:
-                what = "under other settings" if self.is_setting(name) else "from another file"
-                yield fault(f"it was made {what}: {name} is not what it read")
+                source = "under other settings" if self.is_setting(name) else "from another file"
+                yield fault(f"it was made {source}: {name} differs from the version that was read")
             yield from self._faults_of(name)
 
-    def _folders(self, file: str) -> list[Path]:
-        """Where a manifest that names a file may lie: beside it or one folder up."""
-        parent = Path(file).parent
-        return [parent, parent.parent]
-
-    def _named_in(self, folder: Path) -> dict[str, Manifest]:
+    def _read_manifests(self, folder: Path) -> dict[str, Manifest]:
+        """Output → its manifest, for all manifests of a folder."""
         if folder not in self._manifests:
-            found = {}
+            found: dict[str, Manifest] = {}
             for path in sorted((self.root / folder).glob("*manifest.json")):
-                manifest = _read(path)
-                found |= {name: manifest for name in manifest.told["outputs"]}
+                manifest = _read_manifest(path)
+                found |= {name: manifest for name in manifest.content["outputs"]}
             self._manifests[folder] = found
         return self._manifests[folder]
 
 
-def refusal_mark(results: Path) -> Path:
-    """A file that lies beside a ledger which could not be made again, and says why."""
+def refusal_file(results: Path) -> Path:
+    """Name the file that states why the ledger beside it could not be made again.
+
+    Args:
+        results: Folder of results.
+
+    Returns:
+        The path, whether or not the file exists.
+    """
     return results / "ledger.refused.txt"
 
 
-def _read(path: Path) -> Manifest:
-    """Raises Refused if it is not a manifest."""
+def format_config_options(values: Mapping[str, Any]) -> list[str]:
+    """Format values that override config.yaml as arguments of `snakemake --config`.
+
+    Args:
+        values: Key of config.yaml → value.
+
+    Returns:
+        An argument for each key.
+
+    Example:
+        >>> format_config_options({"scale": "smoke", "cluster": {"devices": 2}})
+        ['scale=smoke', 'cluster={"devices": 2}']
+    """
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()]
+
+
+def _manifest_folders(file: str) -> list[Path]:
+    """Folders in which a manifest of a file may be: beside it or one folder up."""
+    parent = Path(file).parent
+    return [parent, parent.parent]
+
+
+def _read_manifest(path: Path) -> Manifest:
+    """Read a manifest; raises Refused if the file is not one."""
     try:
-        told = json.loads(path.read_text())
-        if not {"outputs", "inputs", "module"} <= set(told):
-            raise ValueError("it lacks outputs, inputs or module")
+        content = json.loads(path.read_text())
+        if not {"outputs", "inputs", "modules"} <= set(content):
+            raise ValueError("it lacks outputs, inputs or modules")
     except (ValueError, TypeError) as error:
         raise Refused([Fault(str(path), f"not a manifest ({error})", "snakemake --cores all --forceall")]) from None
-    return Manifest(path, told)
-
-
-def config_options(values: Mapping) -> list[str]:
-    """What `snakemake --config` takes for values laid over config.yaml."""
-    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()]
+    return Manifest(path, content)

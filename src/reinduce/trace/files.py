@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either complete or absent."""
 
 import contextlib
 import hashlib
@@ -9,36 +9,65 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def written_aside(path: str | Path) -> Iterator[Path]:
-    """A name beside `path` to write to; renamed to `path` if the block ends well, removed if not.
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name beside a file, and rename it to that file if the block succeeds.
 
-    Readers never meet half a file, and a crash leaves what was there before.
+    Readers never see a partly written file, and a crash leaves the previous version.
+
+    Args:
+        path: The file to write; its folder is created.
+
+    Yields:
+        The temporary name to write to. It is removed if the block fails.
+
+    Raises:
+        OSError: The file system refused; the error names the file, also where the system gives no name (a full disk).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Two machines that share a file system may have processes of the same number.
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    # Processes on two machines that share a file system may have the same process id, so the name is random.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        yield aside
-        os.replace(aside, path)
+        yield partial
+        os.replace(partial, path)
     except OSError as error:
-        # That a disk is full is said without a name.
         error.filename = error.filename or str(path)
         raise
     finally:
-        aside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write a text file whole; leave it untouched if it already says just that."""
+    """Write a text file atomically, and leave it untouched if it already has this content.
+
+    Args:
+        path: The file to write.
+        text: Its content.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: The file system refused.
+    """
     path = Path(path)
     if not path.is_file() or path.read_text() != text:
-        with written_aside(path) as aside:
-            aside.write_text(text)
+        with atomic_write(path) as partial:
+            partial.write_text(text)
     return path
 
 
 def sha256(path: str | Path) -> str:
-    """A file's SHA-256 as hexadecimal digits."""
+    """Compute the SHA-256 of a file.
+
+    Args:
+        path: The file to read.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""A chain as people read it: files of one kind together, what they were made from below."""
+"""A chain as a tree for readers: files of one kind are one node, the files they were made from are below it."""
 
 import calendar
 import hashlib
@@ -6,13 +6,14 @@ import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from reinduce.trace.chain import Chain, Manifest
 
 
 @dataclass
 class Node:
-    """Files of one kind: all seeds' and all steps' of one table, say."""
+    """Files of one kind, for example one table of all seeds and steps."""
 
     name: str
     """Their common name, with * for the seed and the step."""
@@ -22,119 +23,192 @@ class Node:
     rules: list[str]
     """The rules that made them."""
     digest: str
-    """The file's SHA-256; of several, that over theirs."""
+    """SHA-256 of the file; of several files, SHA-256 over theirs."""
     made: float | None
-    """When the oldest was made, in seconds since 1970."""
-    fresh: bool
-    """Whether no link from here on is broken."""
-    details: dict
-    """What their manifests tell beside: commit, device, seeds."""
+    """When the oldest was made, in seconds since 1970; None without a manifest."""
+    verified: bool
+    """True if every link from here on holds."""
+    details: dict[str, Any]
+    """Further facts of their manifests: commit, device, seeds."""
     inputs: list["Node"]
 
-    def as_dict(self) -> dict:
-        """The same for machines."""
+    def as_dict(self) -> dict[str, Any]:
+        """Convert the tree to JSON values.
+
+        Returns:
+            The fields by name; `inputs` as dictionaries.
+        """
         return vars(self) | {"inputs": [node.as_dict() for node in self.inputs]}
 
 
-def grown(chain: Chain, files: Iterable[str], above: tuple[str, ...] = ()) -> list[Node]:
-    """The nodes of some files, by their common name, each with those that they were made from."""
+def build_tree(chain: Chain, files: Iterable[str], above: tuple[str, ...] = ()) -> list[Node]:
+    """Group files by their common name, each group with the files that it was made from below it.
+
+    Args:
+        chain: The project's manifests.
+        files: Names below the project's folder.
+        above: Common names of the nodes above, which are left out so that the tree is finite.
+
+    Returns:
+        A node for each common name, sorted.
+
+    Raises:
+        Refused: A file with a manifest's name is not a manifest.
+    """
     groups: dict[str, list[str]] = {}
     for file in files:
         groups.setdefault(common_name(file), []).append(file)
     return [
-        _node(chain, name, sorted(set(group)), above) for name, group in sorted(groups.items()) if name not in above
+        _build_node(chain, name, sorted(set(group)), above)
+        for name, group in sorted(groups.items())
+        if name not in above
     ]
 
 
 def common_name(file: str) -> str:
-    """A file's name without its seed and step: 'results/…/seed*/score/step*.parquet'."""
+    """Replace the seed and the step in a file's name by *.
+
+    Args:
+        file: Name below the project's folder.
+
+    Returns:
+        The name that the file shares with those of other seeds and steps.
+
+    Example:
+        >>> common_name("results/paper/two/seed12/score/step00000030.parquet")
+        'results/paper/two/seed*/score/step*.parquet'
+    """
     return re.sub(r"step\d{8}", "step*", re.sub(r"seed\d+", "seed*", file))
 
 
-def _node(chain: Chain, name: str, files: list[str], above: tuple[str, ...]) -> Node:
-    manifests = {found.path: found for file in files if (found := chain.manifest_of(file))}.values()
-    hashes = [chain.hash_of(file) or "missing" for file in files]
+def _build_node(chain: Chain, name: str, files: list[str], above: tuple[str, ...]) -> Node:
+    by_path = {found.path: found for file in files if (found := chain.find_manifest(file))}
+    manifests = list(by_path.values())
+    hashes = [chain.hash_file(file) or "missing" for file in files]
     digest = hashes[0] if len(files) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-    inputs = {file for manifest in manifests for file in manifest.told["inputs"]}
-    times = [calendar.timegm(time.strptime(m.told["started"], "%Y-%m-%dT%H:%M:%SZ")) for m in manifests]
+    inputs = {file for manifest in manifests for file in manifest.content["inputs"]}
+    times = [calendar.timegm(time.strptime(m.content["started"], "%Y-%m-%dT%H:%M:%SZ")) for m in manifests]
     setting = chain.is_setting(files[0])
     return Node(
         name=name,
         files=files,
         kind="result" if manifests else "setting" if setting else "source",
-        rules=sorted({str(m.told.get("rule")) for m in manifests}),
+        rules=sorted({str(m.content.get("rule")) for m in manifests}),
         digest=digest,
         made=min(times, default=None),
-        fresh=not chain.faults(files),
-        details=_details(manifests),
-        inputs=grown(chain, sorted(inputs), (*above, name)),
+        verified=not chain.find_faults(files),
+        details=_merge_details(manifests),
+        inputs=build_tree(chain, sorted(inputs), (*above, name)),
     )
 
 
-def _details(manifests: Iterable[Manifest]) -> dict:
-    """What all manifests say alike, or how many different things they say."""
-    found: dict = {}
+def _merge_details(manifests: list[Manifest]) -> dict[str, Any]:
+    """Facts on which all manifests agree, or the number of different values; empty without manifests."""
+    if not manifests:
+        return {}
+    found: dict[str, Any] = {}
     for key in ("commit", "clean_tree", "lock_digest", "python", "processor"):
-        said = {str(manifest.told.get(key)) for manifest in manifests}
-        found[key] = said.pop() if len(said) == 1 else f"{len(said)} different"
-    named = [manifest.told.get("details", {}).get("seeds", {}) for manifest in manifests]
-    # Trainings name random streams; claims count seeds.
-    seeds = {stream for streams in named for stream in streams.values() if isinstance(stream, str)}
-    return found | ({"seeds": sorted(seeds)} if seeds else {}) if manifests else {}
+        values = {str(manifest.content.get(key)) for manifest in manifests}
+        found[key] = values.pop() if len(values) == 1 else f"{len(values)} different"
+    named = [manifest.content.get("details", {}).get("seeds", {}) for manifest in manifests]
+    # Manifests of training name random streams as text; those of claims list seeds, which are left out.
+    streams = {stream for by_purpose in named for stream in by_purpose.values() if isinstance(stream, str)}
+    return found | ({"seeds": sorted(streams)} if streams else {})
 
 
-def as_lines(
-    node: Node, now: float | None = None, before: str = "", last: bool = True, told: set[str] | None = None
+def format_tree(
+    node: Node, now: float | None = None, before: str = "", last: bool = True, shown: set[str] | None = None
 ) -> list[str]:
-    """The tree as lines, with ages if `now` is given; what was told in full before is only named again."""
-    told = set() if told is None else told
-    again = node.name in told and node.inputs
-    told.add(node.name)
-    lines = [f"{before}{'└─ ' if last else '├─ '}{described(node, now)}{' (as above)' if again else ''}"]
+    """Format a tree as lines of text.
+
+    Args:
+        node: The top of the tree.
+        now: The present time in seconds since 1970, to show ages; None: no ages.
+        before: Text at the start of each line: the branches that pass by.
+        last: Whether the node is the last of its parent.
+        shown: Common names already shown in full, which are not expanded again; added to.
+
+    Returns:
+        A line for each node.
+    """
+    shown = set() if shown is None else shown
+    repeated = bool(node.name in shown and node.inputs)
+    shown.add(node.name)
+    lines = [f"{before}{'└─ ' if last else '├─ '}{format_node(node, now)}{' (as above)' if repeated else ''}"]
     below = before + ("   " if last else "│  ")
-    for place, child in enumerate([] if again else node.inputs):
-        lines += as_lines(child, now, below, place == len(node.inputs) - 1, told)
+    for place, child in enumerate([] if repeated else node.inputs):
+        lines += format_tree(child, now, below, place == len(node.inputs) - 1, shown)
     return lines
 
 
-def described(node: Node, now: float | None) -> str:
-    """E.g. 'results/…/seed*/score/step*.parquet × 180 · rule score_… · 1f3a…, 2 h old · fresh'."""
+def format_node(node: Node, now: float | None) -> str:
+    """Format a node in one line.
+
+    Args:
+        node: Files of one kind.
+        now: The present time in seconds since 1970, to show the age; None: no age.
+
+    Returns:
+        For example 'results/…/seed*/score/step*.parquet × 180 · rule score_… · 1f3a…, 2 h old · verified'.
+    """
     parts = [node.name + (f" × {len(node.files)}" if len(node.files) > 1 else "")]
     if node.rules:
         parts.append(f"rule{'s' * (len(node.rules) > 1)} {', '.join(node.rules)}")
     else:
         parts.append({"setting": "from the configuration", "source": "source"}[node.kind])
-    parts.append(node.digest[:12] + (f", {age(now - node.made)} old" if node.made and now else ""))
+    parts.append(node.digest[:12] + (f", {format_age(now - node.made)} old" if node.made and now else ""))
     if node.details.get("seeds"):
         parts.append(f"streams {', '.join(node.details['seeds'][:3])}{' …' * (len(node.details['seeds']) > 3)}")
-    return " · ".join([*parts, "fresh" if node.fresh else "NOT TO BE TRUSTED"])
+    return " · ".join([*parts, "verified" if node.verified else "NOT VERIFIED"])
 
 
-def age(seconds: float) -> str:
-    """A time in its largest unit."""
+def format_age(seconds: float) -> str:
+    """Format a duration in its largest suitable unit.
+
+    Args:
+        seconds: A duration.
+
+    Returns:
+        The rounded number and its unit.
+
+    Example:
+        >>> format_age(3 * 3600)
+        '3 h'
+    """
     for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(0, seconds):.0f} s"
 
 
-def commands(chain: Chain, file: str) -> list[str]:
-    """What remakes a file from nothing, in order; first the one command that does all of it."""
-    found: dict[str, None] = {}
+def list_commands(chain: Chain, file: str) -> list[str]:
+    """List the commands that make a file again from nothing.
+
+    Args:
+        chain: The project's manifests.
+        file: Name below the project's folder.
+
+    Returns:
+        First the commands that do all of it, then a comment, then each command that ran, in order.
+
+    Raises:
+        Refused: A file with a manifest's name is not a manifest.
+    """
+    ran: dict[str, None] = {}
 
     def visit(name: str, seen: set[str]) -> None:
-        manifest = chain.manifest_of(name)
+        manifest = chain.find_manifest(name)
         if manifest is None or name in seen:
             return
         seen.add(name)
-        for other in manifest.told["inputs"]:
+        for other in manifest.content["inputs"]:
             visit(other, seen)
-        found[manifest.told["command"]] = None
+        ran[manifest.content["command"]] = None
 
     visit(file, set())
-    manifest = chain.manifest_of(file)
-    commit = manifest.told.get("commit") if manifest else None
+    manifest = chain.find_manifest(file)
+    commit = manifest.content.get("commit") if manifest else None
     config = f" --config {' '.join(chain.options)}" if chain.options else ""
     start = [f"git checkout {commit}"] if commit else []
     start += ["make env", "source .venv/bin/activate", f"snakemake --cores all{config} -- {file}"]
-    return [*start, "# which runs, one after another:", *found]
+    return [*start, "# which runs, one after another:", *ran]

@@ -1,0 +1,143 @@
+"""What many tests share, those of studies too: small models, and models built by hand to be what a name says."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+from reinduce.config.arm_contents import applicable_metrics
+from reinduce.config.declare import Metric
+from reinduce.config.job_specs import ModelSpec, from_dict
+from reinduce.config.metric_settings import MetricSettings, PositionRanges
+from reinduce.config.task_definition import read_task
+from reinduce.data.command import run_data
+from reinduce.metrics.inputs import EvaluationSets
+from reinduce.model.transformer import Transformer
+from reinduce.score.checkpoint import CheckpointScorer
+
+torch.set_num_threads(1)
+
+# Figures are notebooks: importing one, to look for examples in docstrings, would run it.
+collect_ignore_glob = ["workflow/studies/*/figures/*"]
+
+
+def pytest_collection_modifyitems(items):
+    """First the file that makes the whole workflow run, last those with a copy of it: workers take whole files."""
+    turns = dict.fromkeys((item.path for item in items), 1)
+    for item in items:
+        needed = getattr(item, "fixturenames", ())
+        if "whole_run" in needed:
+            turns[item.path] = 2 if "smoke" in needed else 0
+    items.sort(key=lambda item: turns[item.path])
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the figures that tests noted with record_property("figure", …)."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "figure" and report.when == "call":
+                terminalreporter.write_line(f"figure: {value}")
+
+
+@pytest.fixture
+def make_model():
+    """A small random model; keyword arguments replace parts of its specification."""
+
+    def make(seed: int = 0, **changes) -> Transformer:
+        spec = {"n_layers": 2, "d_model": 32, "n_heads": 4, "vocab_size": 40, "n_ctx": 24} | changes
+        return Transformer(from_dict(ModelSpec, spec)).init_weights(seed).eval().requires_grad_(False)
+
+    return make
+
+
+@pytest.fixture
+def tokens():
+    """Sequences with a start token and some repetition [6, 24]."""
+    generator = torch.Generator().manual_seed(1)
+    drawn = torch.randint(1, 40, (6, 24), generator=generator)
+    drawn[:, 12:] = drawn[:, :12]
+    drawn[:, 0] = 0
+    return drawn
+
+
+EVALUATION = {"heldout_examples": 20, "repeat_length": 5, "repeats": 4}
+
+
+@pytest.fixture
+def prepare(tmp_path):
+    """Run `reinduce data` on a task's values; returns what was made and its folder."""
+
+    def run(task: str, spec: dict, evaluation: dict | None = None, out: str = "data"):
+        path = tmp_path / f"{task}.json"
+        sizes = {name: size for name, size in (EVALUATION | (evaluation or {})).items() if size is not None}
+        path.write_text(json.dumps({"task": task, "spec": spec, "evaluation": sizes}))
+        return run_data(argparse.Namespace(task=path, out=tmp_path / out)), tmp_path / out
+
+    return run
+
+
+@pytest.fixture
+def pairs():
+    """The index pairs of the laptop scale, those that claims use first."""
+    return [PositionRanges(early=(8, 13), late=(112, 127))]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of a model, and all that they were made of."""
+
+    model: Transformer
+    sets: EvaluationSets
+    settings: MetricSettings
+    metrics: Mapping[str, Metric]
+    """Those that the model has, of runs too."""
+    rows: list[dict[str, Any]]
+    """Rows of table `scores`, without the run's keys."""
+
+    @property
+    def of_model(self) -> dict[str, float | None]:
+        """Metric of the whole model → its value."""
+        return {row["metric"]: row["value"] for row in self.rows if "layer" not in row}
+
+    @property
+    def of_heads(self) -> dict[str, list[list[float | None]]]:
+        """Metric of heads → its values [layers, heads]."""
+        found: dict[str, list[list[float | None]]] = {}
+        for row in self.rows:
+            if "head" in row:
+                layers = found.setdefault(row["metric"], [[] for _ in range(self.model.spec.n_layers)])
+                layers[row["layer"]].append(row["value"])
+        return found
+
+
+@pytest.fixture
+def score(make_model, prepare, pairs):
+    """Score a random model on a task; keyword arguments replace parts of the model's specification."""
+
+    def run(
+        task: str,
+        spec: dict | None = None,
+        evaluation: dict | None = None,
+        vectors: torch.Tensor | None = None,
+        chosen: list[str] | None = None,
+        is_end: bool = True,
+        **changes,
+    ) -> Scored:
+        _, folder = prepare(task, {"vocab_size": 128, "n_ctx": 128} if spec is None else spec, evaluation, out=task)
+        definition = read_task(folder / "task.json")
+        sets = EvaluationSets(folder, definition)
+        settings = MetricSettings(icl_position_ranges=pairs, loss_slope_positions=(32, 120), metrics=chosen)
+        model = make_model(**definition.model_fields() | changes)
+        if vectors is not None:
+            model.set_features(vectors)
+        has = (model.spec.n_layers, model.spec.has_heads, definition.owner, chosen)
+        metrics = applicable_metrics(definition.evaluation_sets, *has)
+        scorer = CheckpointScorer({n: m for n, m in metrics.items() if m.level != "run"}, sets, settings)
+        rows = list(scorer.score(model, is_end, scorer.run_passes(model, is_end)))
+        return Scored(model, sets, settings, metrics, rows)
+
+    return run

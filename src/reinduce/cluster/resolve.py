@@ -1,0 +1,64 @@
+"""Resolves and checks the whole configuration before any job starts.
+
+This module is above the stages, not in `reinduce.config`, because it needs both the configuration and the judge: the
+judge checks the SQL of each claim, and `reinduce.config` lies below the stages and imports none of them.
+"""
+
+import argparse
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from reinduce.config import yaml
+from reinduce.config.load import load
+from reinduce.config.resolved import Resolved, changed_claims
+from reinduce.config.validate import ConfigError
+
+
+def resolve(values: Mapping, root: Path = Path()) -> Resolved:
+    """Resolve the configuration and check the queries of claims that are new or have changed.
+
+    Args:
+        values: the command line's values, which override those of config.yaml.
+        root: the project's folder.
+
+    Returns:
+        The resolved configuration.
+
+    Raises:
+        ConfigError: with every problem that was found.
+    """
+    resolved = load(yaml.typed(dict(values)), root)
+    _check_queries(changed_claims(resolved))
+    return resolved
+
+
+def add_check_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `reinduce check`."""
+    parser.add_argument("--root", type=Path, default=Path(), help="the project's folder")
+
+
+def run_check(args: argparse.Namespace) -> None:
+    """Check every configuration file and every query, and print which runs are configured.
+
+    Raises:
+        ConfigError: with every problem that was found.
+    """
+    resolved = load(root=args.root)
+    _check_queries(resolved.claims.values())
+    print(f"scale {resolved.config.scale}, results in {resolved.results}")
+    for name, run in resolved.runs.items():
+        seeds = f"seeds {run.seeds[0]} to {run.seeds[-1]}"
+        print(f"  {name}: {seeds}, {run.arm.train.steps} steps, {len(run.steps)} checkpoints each")
+    print(f"  {len(resolved.claims)} claims")
+
+
+def _check_queries(claims: Collection[Mapping]) -> None:
+    """Check that the queries of claims can be run: a wrong one must not be found only after a night of training."""
+    if not claims:
+        return
+    # Every job resolves the configuration, and few have a new query: the others need not import a database.
+    from reinduce.judge.evidence import check_claims
+
+    problems = check_claims(claims)
+    if problems:
+        raise ConfigError(problems)
