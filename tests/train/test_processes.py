@@ -56,11 +56,17 @@ def test_a_job_that_is_started_once_for_each_gpu_is_refused(training, tmp_path):
     assert done.returncode == 2 and "SLURM started this command 2 times at once" in done.stdout
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a training without interruption; the first test that needs it runs it."""
+    return tmp_path_factory.mktemp("whole") / "run"
+
+
 @pytest.mark.parametrize("count", ["1", "2"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_saves_and_stops_and_the_next_run_ends_in_the_same_bytes(training, tmp_path, count, number):
+def test_a_signal_saves_and_stops_and_the_next_run_ends_in_the_same_bytes(training, tmp_path, whole, count, number):
     """As from a scheduler: the signal reaches the first process, or all of them."""
-    small = training(steps=2000, save_every=100_000)
+    small = training(steps=1000, save_every=100_000)
     process = small.start(tmp_path / "out", "--processes", count)
     wait_for(tmp_path / "out" / "resume" / "step00000030.safetensors")
     (os.killpg if number == signal.SIGTERM else os.kill)(process.pid, number)
@@ -71,8 +77,9 @@ def test_a_signal_saves_and_stops_and_the_next_run_ends_in_the_same_bytes(traini
     assert not (tmp_path / "out" / "checkpoints").exists()
     again = small.run(tmp_path / "out", "--processes", count)
     assert again.returncode == 0 and "resumed from step" in again.stdout
-    assert small.run(tmp_path / "whole").returncode == 0
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    if not whole.exists():
+        assert small.run(whole).returncode == 0
+    assert contents(tmp_path / "out") == contents(whole) != {}
 
 
 def wait_for(path, seconds=60.0):

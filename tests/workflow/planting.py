@@ -35,6 +35,8 @@ class Planter:
 
     def __init__(self, results: Path, claim: Mapping):
         self.results, self.claim = results, claim
+        # Opening a database takes longer than a query.
+        self.database = duckdb.connect(":memory:", config={"threads": 1})
         self.criterion = criterion = read_criterion(claim["criterion"])
         self.seeds = DRAWN
         if criterion.value_range is not None:
@@ -121,22 +123,24 @@ class Planter:
     def run_query(self, planted: Mapping[str, pa.Table], bindings: Mapping) -> dict:
         """Seed → the value of the claim's query on planted tables; empty if the query fails or a value is missing."""
         wanted = bound_reads(self.claim["reads"], self.claim["study"], bindings)
-        with duckdb.connect(":memory:", config={"threads": 1}) as database:
-            united: dict[str, list[pa.Table]] = {}
-            for table, names in wanted.items():
-                arms = [name.split("/")[1] for name in names]
-                rows = planted[table]
-                if table not in SERIES_TABLES:
-                    rows = rows.filter(pc.is_in(rows["arm"], pa.array(arms)))
-                united.setdefault(evidence.QUERY_NAMES.get(table, table), []).append(rows)
-            for table, parts in united.items():
-                database.register(table, pa.concat_tables(parts))
-            statement = duckdb.extract_statements(self.claim["evidence"])[0]
-            used = {name: bindings[name] for name in statement.named_parameters}
-            try:
-                rows = database.execute(statement, used).fetchall()
-            except duckdb.Error:
-                return {}
+        united: dict[str, list[pa.Table]] = {}
+        for table, names in wanted.items():
+            arms = [name.split("/")[1] for name in names]
+            rows = planted[table]
+            if table not in SERIES_TABLES:
+                rows = rows.filter(pc.is_in(rows["arm"], pa.array(arms)))
+            united.setdefault(evidence.QUERY_NAMES.get(table, table), []).append(rows)
+        for table, parts in united.items():
+            self.database.register(table, pa.concat_tables(parts))
+        statement = duckdb.extract_statements(self.claim["evidence"])[0]
+        used = {name: bindings[name] for name in statement.named_parameters}
+        try:
+            rows = self.database.execute(statement, used).fetchall()
+        except duckdb.Error:
+            return {}
+        finally:
+            for table in united:
+                self.database.unregister(table)
         found = {seed: value for seed, value in rows if value is not None and np.isfinite(value)}
         return found if len(found) == len(rows) else {}
 
@@ -168,9 +172,13 @@ class Planter:
             values = self.run_query(planted, bindings)
             return {seed: values.get(seed % DRAWN) for seed in range(self.seeds)}
 
-        own, other = query_seeds(self.own), query_seeds(self.other)
-        judged, control = (judge_seeds(values, values, self.criterion) for values in (own, other))
         wanted = "holds" if threshold == self.criterion.holds else "fails"
+        own = query_seeds(self.own)
+        judged = judge_seeds(own, own, self.criterion)
+        if judged.verdict != wanted:
+            return False
+        other = query_seeds(self.other)
+        control = judge_seeds(other, other, self.criterion)
         return apply_control(judged, control, other.values(), self.criterion).verdict == wanted
 
     def _draw_each_seed(self, threshold: Threshold, generator: np.random.Generator) -> dict[str, pa.Table] | None:
