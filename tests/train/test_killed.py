@@ -34,7 +34,7 @@ def until_it_writes(process: subprocess.Popen, out: Path, moment: int) -> float:
 @pytest.mark.parametrize("count", ["1", "2"])
 def test_killed_at_random_moments_it_ends_in_the_same_bytes(training, tmp_path, count, record_property):
     """Kills come while starting, training, saving or publishing; with several processes the first is killed."""
-    small, draw = training(), random.Random(int(count))
+    small, draw = training(steps=150), random.Random(int(count))
     process = small.start(tmp_path / "whole", "--processes", count)
     starts = until_it_writes(process, tmp_path / "whole", 0)
     began = time.monotonic()
