@@ -1,6 +1,7 @@
 """The house stands as its plan says: one-way flow, and no paper's name in the engine."""
 
 import ast
+import re
 import subprocess
 import sys
 import tokenize
@@ -23,9 +24,6 @@ STUDIES = sorted(path.parent.name for path in (ROOT / "workflow" / "studies").gl
 NAMED_ALL_THE_SAME = {
     # A column of the tables train_log, index_losses and token_losses, which has the metric's name.
     "loss": {"train/loop.py", "score/command.py", "score/series.py", "report/plots.py"},
-    # Figures mark the phase-change window, whatever they show.
-    "window_start": {"report/read.py"},
-    "window_end": {"report/read.py"},
 }
 """Declared name → files of stages that may hold it."""
 
@@ -115,6 +113,14 @@ def test_stages_rules_and_configuration_name_no_task_metric_intervention_or_stud
             name = path.relative_to(PACKAGE if path.is_relative_to(PACKAGE) else ROOT).as_posix()
             found.setdefault(text, set()).add(name)
     assert found == NAMED_ALL_THE_SAME, "an exception that nothing needs is one too many"
+
+
+def test_their_comments_and_docstrings_name_none_either():
+    """Names that are words of plain English, such as `loss`, are no names there."""
+    names = {name for name in declared_names() if not name.isalpha()}
+    assert len(names) > 50
+    for path in files_that_name_nothing():
+        assert not set(re.findall(r"\w+", path.read_text())) & names, path
 
 
 def test_strings_are_found_in_rules_as_in_code(tmp_path):

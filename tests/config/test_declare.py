@@ -66,7 +66,7 @@ class TestFinding:
         ("kind", "name", "there"),
         [
             ("task", "speech", "there are: repeated_phrases, source_text$"),
-            ("intervention", "silence", "there are: block_k_composition, block_previous_token, .*force_previous_token, .*zero_head"),
+            ("intervention", "silence", "there are: block_k_composition, .*force_previous_token, .*zero_head"),
             ("metric", "los", "there are: .*loss, .*prefix_matching, "),
             ("intervention", f"{KEY}.zero_head", "there are: block_k_composition, "),
             ("metric", f"{KEY}.sprad", rf"there are: .*prefix_matching, .*{KEY}\.spread$"),

@@ -293,7 +293,7 @@ class TestClamps:
         [
             (
                 {"type": "keys_read_nothing", "layer": 0},
-                "no intervention 'keys_read_nothing'; there are: block_k_composition, block_previous_token, force_previous_token",
+                "no intervention 'keys_read_nothing'; there are: block_k_composition, block_previous_token, force",
             ),
             ({"type": "force_previous_token", "layer": 2}, "no layer 2; layers are 0 to 1"),
             ({"type": "force_previous_token", "layer": 0, "head": 4}, "no head 4; heads are 0 to 3"),

@@ -38,7 +38,8 @@ def test_checkpoints_of_another_schedule_are_not_loaded(small_results, tmp_path)
 def test_windows_leave_out_runs_without_one():
     rows = [("a", 0, "window_start", 10.0), ("a", 0, "window_end", 20.0)]
     rows += [("a", 1, "window_start", math.nan), ("a", 1, "window_end", math.nan), ("a", 1, "icl_midpoint", 3.0)]
-    found = read.find_phase_change_windows(pd.DataFrame(rows, columns=["arm", "seed", "metric", "value"]))
+    trajectories = pd.DataFrame(rows, columns=["arm", "seed", "metric", "value"])
+    found = read.find_windows(trajectories, "window_start", "window_end")
     assert found[["seed", "start", "end"]].to_numpy().tolist() == [[0, 10.0, 20.0]]
 
 

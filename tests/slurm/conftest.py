@@ -75,7 +75,7 @@ def project(cluster, tmp_path) -> OnCluster:
 def wait_for(find: Callable[[], object], problem: str, seconds: float = 600.0) -> object:
     """Call `find` until it returns something, and return that; fail the test with `problem` if it takes too long.
 
-    The limit only ends a wait for something that never comes: on a busy machine a first save took more than two minutes.
+    The limit only ends a wait for something that never comes: on a busy machine a first save took over two minutes.
     """
     deadline = time.monotonic() + seconds
     while not (value := find()):

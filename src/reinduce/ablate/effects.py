@@ -31,7 +31,7 @@ class AblationMetrics:
         sets: the task's evaluation sets.
         settings: how checkpoints are measured.
         examples: how many documents count.
-        direction_B: the vector along which `before_after` is measured, an entry a document; None: not measured.
+        direction_B: the direction in which losses change, an entry a document; None: not measured.
         """
         heldout = sets["heldout"]
         tokens_BT, index_B = heldout.tokens[:examples], heldout.column("loss_index")[:examples]

@@ -2,8 +2,8 @@
 
 A library module or a study's module declares with the decorators `task`, `metric`, `intervention` and
 `ablation`. Stages, rules and configuration know no declaration by name: they ask `config.find`, which
-imports the modules that may declare one. Library names are plain (`repeated_phrases`); outside of
-its own study, a study's name carries the study (`singh2024.force_match`).
+imports the modules that may declare one. Library names are plain; outside of its own study, a name
+that a study declares carries the study (`mine2027.tones`).
 
 | declared | library modules | modules of a study |
 |---|---|---|
@@ -127,8 +127,8 @@ _DECLARED: dict[tuple[str, str], dict[str, Any]] = {}
 def owner_of(module: str) -> str:
     """Return the study that a module belongs to, or '' for the library.
 
-    >>> owner_of("reinduce.studies.singh2024.metrics"), owner_of("reinduce.metrics.heads")
-    ('singh2024', '')
+    >>> owner_of("reinduce.studies.mine2027.metrics"), owner_of("reinduce.metrics.heads")
+    ('mine2027', '')
     """
     return module.removeprefix(f"{STUDIES}.").split(".")[0] if module.startswith(f"{STUDIES}.") else ""
 
@@ -268,7 +268,7 @@ def ablation(*, evaluation_set: str, version: int = 1, name: str | None = None) 
 def qualify(name: str, owner: str) -> str:
     """Return a declaration's name as it is known outside of its study.
 
-    >>> qualify("force_match", "singh2024"), qualify("zero_head", "")
-    ('singh2024.force_match', 'zero_head')
+    >>> qualify("tones", "mine2027"), qualify("words", "")
+    ('mine2027.tones', 'words')
     """
     return f"{owner}.{name}" if owner else name

@@ -122,7 +122,7 @@ def _check_selections(resolved: Resolved, problems: list[str]) -> None:
 
 
 def as_given(results: Path | None, root: Path = Path()) -> tuple[Resolved, dict]:
-    """The configuration as it resolves now, with what the command line said when `results` were last made; and that.
+    """Return the configuration as it resolves now under the overrides with which `results` were last made, and these.
 
     Raises ValueError if there are no results.
     """

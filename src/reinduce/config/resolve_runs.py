@@ -130,7 +130,7 @@ def _add_run(
 def _resolve_clamps(key: str, clamps: Any, where: str, problems: list[str]) -> Any:
     """Return clamps as specifications hold them: types by their qualified names, and every field."""
     if not isinstance(clamps, list) or not all(isinstance(clamp, Mapping) for clamp in clamps):
-        problems.append(f"{where}: clamps: a list of mappings is expected, such as [{{type: zero_head, layer: 0}}]")
+        problems.append(f"{where}: clamps: a list of mappings is expected, such as [{{type: <name>, layer: 0}}]")
         return []
     try:
         known = find_all("intervention", key)

@@ -75,8 +75,8 @@ class Config(Strict):
     first_seed: int = Field(default=0, ge=0)
     """The number of the first replicate of every arm; others follow."""
     tasks: dict[str, dict[str, Any]] = {}
-    """task → fields of its distribution that replace the scale's, e.g. source_text: {source: folder, path: …}; of a
-    study's own task as <study>.<task>."""
+    """task → fields of its distribution that replace the scale's, such as {source: folder, path: …}; a study's own task
+    is named <study>.<task>."""
     overrides: dict[str, dict[str, Override]] = {}
     """study → arm → what replaces the study's own settings."""
     cluster: dict[str, Any] = {}

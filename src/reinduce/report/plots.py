@@ -112,11 +112,11 @@ def plot_head_curves(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def shade_windows(axes: Axes, windows: pd.DataFrame) -> None:
-    """Shade each seed's phase-change window; darker where windows overlap.
+    """Shade each run's window; darker where windows overlap.
 
     Args:
         axes: Where to draw.
-        windows: Rows of `read.find_phase_change_windows`.
+        windows: Rows of `read.find_windows`.
     """
     for window in windows.itertuples():
         alpha = 0.75 / max(len(windows), 1)

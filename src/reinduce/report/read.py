@@ -40,7 +40,7 @@ def load(
         results: Folder of results.
         study: The study's key; None: all.
         arm: The arm within its study; None: all.
-        equal: Column → the value that rows must have there, such as `metric="prefix_matching"`.
+        equal: Column → the value that rows must have there, such as `metric="loss"`.
 
     Returns:
         The rows of all runs that the configuration had when the results were made.
@@ -231,16 +231,18 @@ def list_figure_inputs(results: str | Path, names: Iterable[str], drawn: Iterabl
     return [path for path in drawn_files(results, drawn, runs) if path.is_file()]
 
 
-def find_phase_change_windows(trajectories: pd.DataFrame) -> pd.DataFrame:
-    """Find each run's phase-change window.
+def find_windows(trajectories: pd.DataFrame, start: str, end: str) -> pd.DataFrame:
+    """Find a window of training steps in each run.
 
     Args:
         trajectories: Rows of table `trajectories`.
+        start: The metric of a run that gives the first step.
+        end: The metric of a run that gives the last step.
 
     Returns:
         Columns arm, seed, start and end (steps); runs without a window are left out.
     """
-    ends = {"window_start": "start", "window_end": "end"}
+    ends = {start: "start", end: "end"}
     rows = trajectories[trajectories.metric.isin(ends)].assign(metric=lambda rows: rows.metric.map(ends))
     wide = rows.pivot(index=["arm", "seed"], columns="metric", values="value").reindex(columns=["start", "end"])
     return wide.dropna().reset_index()

@@ -66,7 +66,7 @@ def study_modules(path: Path) -> list[str]:
         path: a Python file, such as the notebook of a figure.
 
     Returns:
-        Names such as 'reinduce.studies.singh2024.answers'.
+        Names such as 'reinduce.studies.<paper>.answers'.
     """
     return [name for name in _imports(path) if name.startswith(f"{PACKAGE.name}.{STUDIES}.")]
 

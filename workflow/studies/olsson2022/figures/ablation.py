@@ -17,7 +17,8 @@ styles = plots.choose_line_styles(arms)
 scores = read.load_scores(results, study, arms)
 ablations = read.load_run_table("ablations", results, study, arms, intervention="zero")
 ablations["effect"] = ablations.value - ablations.baseline
-windows = read.find_phase_change_windows(read.load_run_table("trajectories", results, study, arms))
+trajectories = read.load_run_table("trajectories", results, study, arms)
+windows = read.find_windows(trajectories, "window_start", "window_end")
 
 # %% [markdown]
 # # Ablation: take heads away and see what is lost

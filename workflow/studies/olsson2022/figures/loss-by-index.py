@@ -16,7 +16,8 @@ arms = read.load_arms(results, study, ["repeated_phrases", "source_text"])
 styles = plots.choose_line_styles(arms)
 losses = read.load_run_table("index_losses", results, study, arms, eval_set="heldout", token_class="all")
 losses = losses[["arm", "seed", "step", "index", "loss"]]
-windows = read.find_phase_change_windows(read.load_run_table("trajectories", results, study, arms))
+trajectories = read.load_run_table("trajectories", results, study, arms)
+windows = read.find_windows(trajectories, "window_start", "window_end")
 
 # %% [markdown]
 # # Loss by token index: how far back a model can use its context

@@ -13,7 +13,8 @@ scale = "laptop"
 plots.set_style()
 arms = read.load_arms(results, study, ["repeated_phrases", "source_text"])
 styles = plots.choose_line_styles(arms)
-windows = read.find_phase_change_windows(read.load_run_table("trajectories", results, study, arms))
+trajectories = read.load_run_table("trajectories", results, study, arms)
+windows = read.find_windows(trajectories, "window_start", "window_end")
 
 # %% [markdown]
 # # Training as a path: where models turn

@@ -14,7 +14,8 @@ plots.set_style()
 arms = read.load_arms(results, study, ["repeated_phrases", "source_text"])
 styles = plots.choose_line_styles(arms)
 scores = read.load_scores(results, study, arms)
-windows = read.find_phase_change_windows(read.load_run_table("trajectories", results, study, arms))
+trajectories = read.load_run_table("trajectories", results, study, arms)
+windows = read.find_windows(trajectories, "window_start", "window_end")
 
 # %% [markdown]
 # # The phase change: in-context learning and induction heads arrive together
