@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from reinduce import studies
+from reinduce.cluster.resolve import resolve
 from reinduce.config.arm_contents import metrics_of_arm
 from reinduce.config.load import load
 from reinduce.config.resolved import write_resolved
@@ -143,6 +144,35 @@ def test_an_arm_may_choose_its_metrics(project, paper):
     settings = [json.loads((project / resolved.results / name / "metrics.json").read_text()) for name in resolved.runs]
     assert [one["metrics"] for one in settings] == [None, ["spread", "induction_onset_step"], None]
     assert all({**one, "metrics": None} == settings[0] for one in settings)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "complaint"),
+    [
+        (
+            'sites=("losses",)',
+            'sites=("loses", "blocks.0.attn.v")',
+            r"metric 'spread': sites: no 'loses'; there are: .*v, ",
+        ),
+        (
+            '"heldout"',
+            '"held-out"',
+            "no task of the study's arms has the evaluation sets held-out: planted1999.echoes has",
+        ),
+        ('level="model"', 'level="models"', "metric 'spread': no level 'models'; there are: head, layer, model, run"),
+        ("heldout", "heldout", None),
+    ],
+)
+def test_a_metric_that_could_never_be_measured_is_refused_before_any_job(project, paper, right, wrong, complaint):
+    def choose_no_metrics(content):
+        del content["arms"]["muted"]["metrics"]
+
+    paper(choose_no_metrics, metrics=METRIC.replace(right, wrong))
+    if complaint is None:
+        assert resolve(CLI_OVERRIDES, project).runs
+        return
+    with pytest.raises(ConfigError, match=f"study {KEY}: .*{complaint}"):
+        resolve(CLI_OVERRIDES, project)
 
 
 def test_a_metric_that_is_not_there_or_that_the_arm_cannot_have_is_told(project, paper):

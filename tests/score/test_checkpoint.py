@@ -108,6 +108,18 @@ def test_a_metric_sees_no_more_examples_than_it_asks_for(planted):
     assert [(row["metric"], row["value"], row["n_items"]) for row in rows] == [("few", 2.0, 7), ("all", 20.0, 20)]
 
 
+def test_a_metric_reads_no_site_that_it_does_not_declare_though_another_does(planted):
+    def mean_value(inputs, layer):
+        return inputs.cache[f"blocks.{layer}.attn.v"].mean(dim=(0, 1, 3))
+
+    facts = {"level": "head", "evaluation_set": "heldout"}
+    with pytest.raises(ValueError, match=r"'sly' reads 'blocks.0.attn.v', but its `sites` do not name 'v'; add it"):
+        planted(
+            plain=(mean_value, facts | {"sites": ("v",)}),
+            sly=(mean_value, facts | {"sites": ("attention",)}),
+        )
+
+
 def test_a_metric_reads_the_values_of_those_that_it_comes_after(planted):
     rows = planted(
         first=(lambda inputs: 4.0, {"level": "model"}),

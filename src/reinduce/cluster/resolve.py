@@ -9,9 +9,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from reinduce.config import yaml
+from reinduce.config.find import find_all
 from reinduce.config.load import load
 from reinduce.config.resolved import Resolved, changed_claims
-from reinduce.config.validate import ConfigError
+from reinduce.config.validate import ConfigError, note_unknown
+from reinduce.model.sites import METRIC_SITES, site_kind
 
 
 def resolve(values: Mapping, root: Path = Path()) -> Resolved:
@@ -28,6 +30,7 @@ def resolve(values: Mapping, root: Path = Path()) -> Resolved:
         ConfigError: with every problem that was found.
     """
     resolved = load(yaml.typed(dict(values)), root)
+    _check_metrics(resolved)
     _check_queries(changed_claims(resolved))
     return resolved
 
@@ -44,12 +47,31 @@ def run_check(args: argparse.Namespace) -> None:
         ConfigError: with every problem that was found.
     """
     resolved = load(root=args.root)
+    _check_metrics(resolved)
     _check_queries(resolved.claims.values())
     print(f"scale {resolved.config.scale}, results in {resolved.results}")
     for name, run in resolved.runs.items():
         seeds = f"seeds {run.seeds[0]} to {run.seeds[-1]}"
         print(f"  {name}: {seeds}, {run.arm.train.steps} steps, {len(run.steps)} checkpoints each")
     print(f"  {len(resolved.claims)} claims")
+
+
+def _check_metrics(resolved: Resolved) -> None:
+    """Check that the metrics of each study can be measured: a misspelt site or set must not be found only by a job."""
+    problems: list[str] = []
+    for study in resolved.studies:
+        tasks = {run.arm.task: run.task for run in resolved.runs.values() if run.arm.study == study}
+        for metric in find_all("metric", study).values():
+            where = f"study {study}: metric {metric.name!r}"
+            if metric.owner != study:
+                continue
+            note_unknown(map(site_kind, metric.sites), METRIC_SITES, f"{where}: sites", problems)
+            if tasks and not any(set(metric.sets) <= set(task.evaluation_sets) for task in tasks.values()):
+                there = "; ".join(f"{name} has {', '.join(task.evaluation_sets)}" for name, task in tasks.items())
+                wanted = ", ".join(metric.sets)
+                problems.append(f"{where}: no task of the study's arms has the evaluation sets {wanted}: {there}")
+    if problems:
+        raise ConfigError(problems)
 
 
 def _check_queries(claims: Collection[Mapping]) -> None:

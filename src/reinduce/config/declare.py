@@ -16,7 +16,7 @@ that a study declares carries the study (`mine2027.tones`).
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 STUDIES = "reinduce.studies"
 Level = Literal["head", "layer", "model", "run", "effect"]
@@ -162,12 +162,15 @@ def metric(
         The function, unchanged.
 
     Raises:
-        DeclarationError: if two modules declare the same name.
+        DeclarationError: if two modules declare the same name, or there is no such level.
         TypeError: for a field that `Metric` does not have.
     """
 
     def declare(function: F) -> F:
         module = function.__module__
+        if level not in get_args(Level):
+            there = ", ".join(get_args(Level))
+            raise DeclarationError(f"{module}: metric {function.__name__!r}: no level {level!r}; there are: {there}")
         declare_metric(
             Metric(
                 name=name or function.__name__,

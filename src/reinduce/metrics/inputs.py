@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from reinduce.model.sites import site_kind
 from reinduce.tasks.evaluation_sets import EvaluationSet
 
 if TYPE_CHECKING:
@@ -51,6 +52,22 @@ class EvaluationSets(Mapping[str, EvaluationSet]):
         return len(self.task.evaluation_sets)
 
 
+class ActivationCache(dict[str, "Tensor"]):
+    """Activations by site name, for one metric; it refuses sites that the metric does not declare."""
+
+    def __init__(self, metric: str, activations: Mapping[str, Tensor]):
+        """Args:
+        metric: the metric's name.
+        activations: site name → activation.
+        """
+        super().__init__(activations)
+        self.metric = metric
+
+    def __missing__(self, site: str) -> Tensor:
+        kind = site_kind(site)
+        raise ValueError(f"metric {self.metric!r} reads {site!r}, but its `sites` do not name {kind!r}; add it there")
+
+
 @dataclass
 class MetricInputs:
     """A checkpoint's model, and what its forward pass over one evaluation set left behind."""
@@ -65,7 +82,8 @@ class MetricInputs:
     losses: Tensor | None = None
     """Loss of every predicted token in nats [B T-1]; entry i is the loss of predicting token index i + 1."""
     cache: dict[str, Tensor] = field(default_factory=dict)
-    """Activations by site name, and `logits` [B T V]; those that the metric asks for."""
+    """Activations by site name, such as `blocks.0.attn.pattern` [B H T T], and `logits` [B T V]: those of the kinds
+    that the metric's `sites` name. `reinduce.model.sites` lists names and shapes."""
     values: dict[str, Any] = field(default_factory=dict)
     """Values of metrics of this checkpoint that are named in `after`: of heads a list over layers of [H]."""
 

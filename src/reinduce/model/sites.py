@@ -24,6 +24,20 @@ from reinduce.config.job_specs import ModelSpec
 HEAD_AXIS = {"q": 2, "k": 2, "v": 2, "z": 2, "head_out": 2, "scores": 1, "pattern": 1}
 """Kind of a site with heads → the axis that indexes them."""
 
+METRIC_SITES = (
+    "embed",
+    "resid_pre",
+    *HEAD_AXIS,
+    "attn_out",
+    "recurrence_out",
+    "mlp_out",
+    "resid_post",
+    "logits",
+    "attention",
+    "losses",
+)
+"""What a metric may ask for: kinds of sites, attention to keys some tokens back, and losses."""
+
 SOLE_CONSUMER = {"pattern": ("q", "k", "scores"), "attn_out": ("z", "head_out")}
 """Kind of a site → kinds of the same layer that this site alone is computed from."""
 

@@ -7,9 +7,9 @@ import torch
 
 from reinduce.config.declare import Metric
 from reinduce.config.metric_settings import MetricSettings
-from reinduce.metrics.inputs import EvaluationSets, MetricInputs
+from reinduce.metrics.inputs import ActivationCache, EvaluationSets, MetricInputs
 from reinduce.model.transformer import Transformer
-from reinduce.score.passes import Pass, plan_passes, run_pass
+from reinduce.score.passes import Pass, plan_passes, run_pass, serves
 
 
 class CheckpointScorer:
@@ -74,7 +74,8 @@ class CheckpointScorer:
             rows, found = slice(metric.examples), passes.get(name, Pass())
             inputs.tokens = self.sets[name].tokens[rows]
             inputs.losses = None if found.losses is None else found.losses[rows]
-            inputs.cache = {site: value[rows] for site, value in found.cache.items()}
+            declared = {site: value[rows] for site, value in found.cache.items() if serves(site, metric.sites)}
+            inputs.cache = ActivationCache(metric.name, declared)
         return inputs
 
 

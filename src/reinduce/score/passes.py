@@ -13,7 +13,7 @@ from torch import Tensor
 from reinduce.config.declare import Metric
 from reinduce.config.job_specs import ModelSpec
 from reinduce.model.interventions import Intervention, apply_and_capture, empty_cache
-from reinduce.model.sites import site_names
+from reinduce.model.sites import site_kind, site_names
 from reinduce.model.transformer import Transformer, token_losses
 
 TOKENS = 4096
@@ -133,12 +133,23 @@ def names_of(spec: ModelSpec, sites: Iterable[str]) -> list[str]:
     """
     known, found = site_names(spec), []
     for site in sorted(set(sites) - {*OUTPUTS, "attention"}):
-        names = [name for name in known if name == site or name.rsplit(".", 1)[-1] == site]
+        names = [name for name in known if site in (name, site_kind(name))]
         if not names:
-            kinds = ", ".join(dict.fromkeys(name.rsplit(".", 1)[-1] for name in known))
-            raise ValueError(f"a metric asks for the site {site!r}; there are: {kinds}, attention, losses, logits")
+            kinds = ", ".join(dict.fromkeys([*map(site_kind, known), "attention", "losses"]))
+            raise ValueError(f"a metric asks for the site {site!r}; there are: {kinds}")
         found += names
     return found
+
+
+def serves(name: str, sites: Iterable[str]) -> bool:
+    """Return whether a cached activation is one of those that a metric asks for.
+
+    Args:
+        name: the activation's name.
+        sites: what the metric asks for.
+    """
+    kind = site_kind(name)
+    return not {name, kind}.isdisjoint(sites) or ("attention" in sites and kind in (*WITHOUT_PATTERN, "pattern"))
 
 
 def _attention_names(spec: ModelSpec, interventions: Iterable[Intervention]) -> list[str]:

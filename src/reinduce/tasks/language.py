@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -56,7 +56,7 @@ class LanguageTask(TaskDefinition):
     """A task whose sequences begin with the start token, id 0, and whose every later token is predicted."""
 
     Sizes = LanguageSizes
-    evaluation_sets = LANGUAGE_SETS
+    evaluation_sets: ClassVar[tuple[str, ...]] = LANGUAGE_SETS
 
     def check(self) -> None:
         """Raise ValueError if a task's sequences cannot hold the repeats."""

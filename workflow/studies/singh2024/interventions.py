@@ -5,9 +5,9 @@ Shape suffixes: B sequence, T position, H head, K choice of heads, D model width
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,7 +15,7 @@ from reinduce.config.declare import ablation, intervention
 from reinduce.config.job_specs import ModelSpec, require
 from reinduce.metrics.head_selection import Head, heads_above_threshold, heads_name
 from reinduce.model.clamps import Clamp
-from reinduce.model.interventions import Intervention
+from reinduce.model.interventions import Intervention, empty_cache
 from reinduce.studies.singh2024.answers import score_answers
 from reinduce.studies.singh2024.tasks.fewshot_classification import LABELS, QUERY, right_label
 
@@ -120,7 +120,7 @@ class ForceCopy(FewshotClamp):
     ) -> list[Intervention]:
         """Return the logits of the two labels."""
         name = f"blocks.{self.layer}.attn.scores"
-        cache = {name: None}
+        cache = empty_cache([name])
         x_BTD = model.embed(tokens_BT, before)
         for layer in range(self.layer + 1):
             x_BTD = model.block(layer, x_BTD, before, cache)
@@ -237,7 +237,7 @@ class Query:
         return [score_answers(logits_BV, self.tokens_B6) for logits_BV in logits_KBV]
 
 
-def rank_heads(scores: Iterable[dict], layer: int) -> list[list[int]]:
+def rank_heads(scores: Iterable[Mapping[str, Any]], layer: int) -> list[list[int]]:
     """Return the strongest induction head of a layer, the two strongest, and so on up to all."""
     strength = {
         row["head"]: row["value"]

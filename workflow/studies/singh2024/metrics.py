@@ -253,7 +253,7 @@ def log_loss_concavity_with_forced_match(curves: Curves, settings: MetricSetting
 
 def attend_to_right_label(pattern_BHTT: Tensor, tokens_B6: Tensor) -> Tensor:
     """Return attention from the query to the right label minus that to the wrong one, mean over sequences [H]."""
-    right_B11 = torch.where(tokens_B6[:, LABELS[0]] == tokens_B6[:, -1], *LABELS)[:, None, None]
+    right_B11 = torch.where(tokens_B6[:, LABELS[0]] == tokens_B6[:, -1], LABELS[0], LABELS[1])[:, None, None]
     query_BHT = pattern_BHTT[:, :, QUERY]
     at = right_B11.expand(-1, query_BHT.shape[1], 1)
     return (query_BHT.gather(2, at) - query_BHT.gather(2, sum(LABELS) - at)).mean(dim=(0, 2))

@@ -65,7 +65,7 @@ def documents(spec: SynonymsSpec, n: int, seed: int, language_seed: int) -> Tens
 class SynonymStream:
     """A replicate's training documents, drawn when they are asked for: none is seen twice."""
 
-    vectors = None
+    vectors: Tensor | None = None
 
     def __init__(self, spec: SynonymsSpec, seed: int):
         self.spec = spec

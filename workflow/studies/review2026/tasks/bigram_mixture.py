@@ -62,7 +62,7 @@ def tables_of(spec: MixtureSpec, n: int, seed: int) -> Tensor:
 class MixtureStream:
     """A replicate's training documents, drawn when they are asked for: none is seen twice."""
 
-    vectors = None
+    vectors: Tensor | None = None
 
     def __init__(self, spec: MixtureSpec, seed: int):
         self.spec = spec

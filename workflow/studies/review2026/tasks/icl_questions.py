@@ -203,7 +203,7 @@ def _interleaved(spec: QuestionsSpec, asked: Tensor, given: Tensor, is_answer: T
 class QuestionStream:
     """A replicate's training documents, drawn when they are asked for: none is seen twice."""
 
-    vectors = None
+    vectors: Tensor | None = None
 
     def __init__(self, spec: QuestionsSpec, seed: int):
         self.spec = spec
@@ -230,8 +230,8 @@ class IclQuestions(LanguageTask):
         kinds = torch.arange(n) % len(KINDS)
         drawn = documents(spec, kinds, self.set_seed("heldout"))
         names = [KINDS[kind] for kind in kinds.tolist()]
-        columns = {"kind": names, "chance": [spec.chance[name] for name in names], "is_answer": drawn.is_answer}
-        write_set(folder, "answers", None, columns)
+        chance = [spec.chance[name] for name in names]
+        write_set(folder, "answers", None, {"kind": names, "chance": chance, "is_answer": drawn.is_answer})
         self.write_language_sets(folder, drawn.tokens, torch.arange(spec.first_key, spec.first_key + 3 * spec.words))
         return {}
 
