@@ -7,7 +7,7 @@ from reinduce.config.arm_contents import applicable_metrics
 from reinduce.config.declare import Metric, Tolerance
 from reinduce.config.job_specs import ModelSpec
 from reinduce.metrics.inputs import MetricInputs, select_diagonals
-from reinduce.model.sites import site_names
+from reinduce.model.sites import METRIC_SITES, site_kind, site_names
 from reinduce.model.transformer import Transformer, token_losses, training_losses
 from reinduce.score import passes
 from reinduce.score.checkpoint import CheckpointScorer
@@ -224,6 +224,12 @@ def test_a_site_that_the_model_does_not_have_is_named_with_those_that_there_are(
         names_of(make_model().spec, ["values"])
     assert names_of(make_model().spec, ["v", "losses", "attention"]) == ["blocks.0.attn.v", "blocks.1.attn.v"]
     assert names_of(make_model().spec, ["resid_post"]) == ["resid_post"]
+
+
+def test_a_metric_may_ask_for_every_kind_of_site_that_some_model_has(make_model):
+    specs = [make_model(mlp_ratio=4).spec, make_model(mixer="gru").spec]
+    kinds = {site_kind(name) for spec in specs for name in site_names(spec)}
+    assert kinds | {"attention", "losses"} == set(METRIC_SITES)
 
 
 @pytest.mark.parametrize("outputs", [set(), {"losses"}])

@@ -62,9 +62,9 @@ def _check_metrics(resolved: Resolved) -> None:
     for study in resolved.studies:
         tasks = {run.arm.task: run.task for run in resolved.runs.values() if run.arm.study == study}
         for metric in find_all("metric", study).values():
-            where = f"study {study}: metric {metric.name!r}"
             if metric.owner != study:
                 continue
+            where = f"study {study}: metric {metric.name!r}"
             note_unknown(map(site_kind, metric.sites), METRIC_SITES, f"{where}: sites", problems)
             if tasks and not any(set(metric.sets) <= set(task.evaluation_sets) for task in tasks.values()):
                 there = "; ".join(f"{name} has {', '.join(task.evaluation_sets)}" for name, task in tasks.items())
