@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +22,18 @@ from reinduce.score.checkpoint import CheckpointScorer
 
 torch.set_num_threads(1)
 
-# Figures are notebooks: importing one, to look for examples in docstrings, would run it.
-collect_ignore_glob = ["workflow/studies/*/figures/*"]
+STUDIES = Path(__file__).parent / "workflow" / "studies"
+
+
+def pytest_ignore_collect(collection_path):
+    """Search the tests of studies only.
+
+    A module of a study is imported as `reinduce.studies.<paper>`; a second import by its path would declare its metrics
+    again, and the import of a figure would draw it. tests/test_study_examples.py runs the examples in docstrings.
+    """
+    if collection_path.suffix == ".py" and STUDIES in collection_path.parents:
+        return "tests" not in collection_path.relative_to(STUDIES).parts or None
+    return None
 
 
 def pytest_collection_modifyitems(items):

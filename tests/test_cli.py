@@ -25,6 +25,13 @@ def test_bad_input_is_one_line_on_the_screen_and_in_the_log(tmp_path, capsys):
     assert said.count("\n") == 1 and said.startswith("reinduce train: ") and "absent.json" in said
 
 
+def test_check_takes_another_scale(capsys):
+    assert main(["check", "--scale", "smoke"]) == 0
+    assert capsys.readouterr().out.startswith("scale smoke, results in results/smoke\n")
+    assert main(["check", "--scale", "absent"]) == 2
+    assert "no 'absent'" in capsys.readouterr().err
+
+
 def test_a_warning_reaches_the_log(tmp_path):
     program = (
         "import warnings; from reinduce import cli; from reinduce.cluster import resolve\n"

@@ -38,6 +38,7 @@ def resolve(values: Mapping, root: Path = Path()) -> Resolved:
 def add_check_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `reinduce check`."""
     parser.add_argument("--root", type=Path, default=Path(), help="the project's folder")
+    parser.add_argument("--scale", help="another scale than that of config.yaml")
 
 
 def run_check(args: argparse.Namespace) -> None:
@@ -46,7 +47,7 @@ def run_check(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: with every problem that was found.
     """
-    resolved = load(root=args.root)
+    resolved = load({} if args.scale is None else {"scale": args.scale}, args.root)
     _check_metrics(resolved)
     _check_queries(resolved.claims.values())
     print(f"scale {resolved.config.scale}, results in {resolved.results}")
