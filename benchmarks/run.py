@@ -14,9 +14,10 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -32,9 +33,10 @@ from reinduce.attribute.direct import direct_logit_attribution
 from reinduce.attribute.paths import path_patching
 from reinduce.cli import keep_freed_memory
 from reinduce.config.job_specs import CheckpointSpec, ModelSpec, TrainSpec
+from reinduce.metrics.inputs import attention_diagonals
 from reinduce.model.ablation_values import collect_ablation_values
 from reinduce.model.transformer import Transformer, token_losses
-from reinduce.score.heads import attention_at
+from reinduce.score.passes import run_pass
 from reinduce.train.optimizer import AdamW
 
 MANY = 32
@@ -57,7 +59,8 @@ def main() -> None:
     rows = []
     with_and_without = (pairs, head_scores, attribution, paths)
     variants = [functools.partial(part, mlp=mlp) for part in with_and_without for mlp in (True, False)]
-    for part in (single_ablation, patterns_kept, *variants, training, five_tokens):
+    parts: list[Callable[[bool], Iterator[dict]]] = [single_ablation, patterns_kept, *variants, training, five_tokens]
+    for part in parts:
         for row in part(args.small):
             rows.append(row)
             print(line(row), flush=True)
@@ -85,9 +88,16 @@ def line(row: dict) -> str:
         "goal": "{:.0%}" if row["peer"] is None else "{:g}",
         "difference": "{:.0e}",
     }
-    said = {name: "" if row[name] is None else form.format(row[name]) for name, form in shown.items()}
+    texts = {name: "" if row[name] is None else form.format(row[name]) for name, form in shown.items()}
     return COLUMNS.format(
-        row["name"], said["ours"], said["peer"], said["ratio"], said["goal"], verdict, said["difference"], row["note"]
+        row["name"],
+        texts["ours"],
+        texts["peer"],
+        texts["ratio"],
+        texts["goal"],
+        verdict,
+        texts["difference"],
+        row["note"],
     ).rstrip()
 
 
@@ -126,16 +136,16 @@ def repeated_tokens(model: Transformer, rows: int) -> tuple[Tensor, int]:
     return torch.cat((once, once[:, 1:].repeat(1, 3)), dim=1), period
 
 
-def collected(found: Iterable, tokens_BT: Tensor) -> dict[object, Tensor]:
+def collected(found: Iterable, tokens_BT: Tensor) -> dict[Any, Tensor]:
     """A sweep's losses [B T-1] by what was ablated in each copy."""
-    made = {}
-    for rows, edited, losses in found:
-        for key, part in zip(edited, losses, strict=True):
+    made: dict[Any, Tensor] = {}
+    for rows, ablated, losses in found:
+        for key, part in zip(ablated, losses, strict=True):
             made.setdefault(key, torch.empty(len(tokens_BT), tokens_BT.shape[1] - 1))[rows] = part
     return made
 
 
-def worst(ours: dict[object, Tensor], theirs: dict[object, Tensor]) -> float:
+def worst(ours: Mapping[Any, Tensor], theirs: Mapping[Any, Tensor]) -> float:
     """Largest difference where the peer has a result."""
     return max((ours[key] - value).abs().max().item() for key, value in theirs.items())
 
@@ -165,7 +175,7 @@ def check_clean_losses(model: Transformer, tokens_BT: Tensor, theirs: dict[str, 
 @torch.no_grad()
 def single_ablation(small: bool) -> Iterator[dict]:
     """Every head set to zero, one at a time; and how much of the processor's matmul rate that takes."""
-    model = a_model(small, n_layers=6)
+    model = a_model(small, layers=6)
     tokens, part = some_tokens(model, 8), one_a_layer(model)
     lens, gpt2, width = peers.transformer_lens(model), peers.gpt2(model), model.spec.d_head
     plain = {"TransformerLens": peers.lens_losses(lens, tokens, [])}
@@ -231,7 +241,7 @@ def sweep_operations(model: Transformer, batch: int, context: int) -> float:
 @torch.no_grad()
 def patterns_kept(small: bool) -> Iterator[dict]:
     """Every head set to zero, one at a time, all attention patterns frozen at their clean values."""
-    model = a_model(small, n_layers=6)
+    model = a_model(small, layers=6)
     tokens, part = some_tokens(model, 8), one_a_layer(model)
     lens, values = peers.transformer_lens(model), collect_ablation_values(model, tokens)
     patterns = peers.lens_patterns(lens, tokens)
@@ -278,8 +288,10 @@ def head_scores(small: bool, mlp: bool) -> Iterator[dict]:
     lens = peers.transformer_lens(model)
 
     def ours() -> Tensor:
-        made = []
-        for previous, same, next_one in attention_at(model, tokens, [1, period, period - 1]):
+        made, cache = [], run_pass(model, tokens, {"attention": None}).cache
+        for layer in range(model.spec.n_layers):
+            q, k, lse = (cache[f"blocks.{layer}.attn.{kind}"] for kind in ("q", "k", "lse"))
+            previous, same, next_one = attention_diagonals(q, k, lse, [1, period, period - 1])
             # Queries that have a token to look back to; for the latter two those of the later repeats.
             counted = previous[..., 1:], same[..., 1 + period :], next_one[..., 1 + period :]
             made.append(torch.stack([weights_BHT.mean(dim=(0, 2)) for weights_BHT in counted]))
@@ -366,7 +378,7 @@ def paths(small: bool, mlp: bool) -> Iterator[dict]:
 
 def training(small: bool) -> Iterator[dict]:
     """A training step against a plain loop, from the same weights, on the same tokens."""
-    model = a_model(small, n_layers=2).requires_grad_(True).train()
+    model = a_model(small, layers=2).requires_grad_(True).train()
     tokens, plain = some_tokens(model, 16), peers.plain_gpt(model)
     targets = F.pad(tokens[:, 1:], (0, 1), value=-1)
     spec = TrainSpec(

@@ -76,8 +76,10 @@ class TestPreviousToken:
         model = make_model(clamps=[{"type": "force_previous_token", "layer": 0, "head": 1}])
         free = make_model()
         even = torch.ones(T, T).tril() / torch.arange(1, T + 1)[:, None]
-        edit = Intervention("blocks.0.attn.pattern", even, 1)
-        torch.testing.assert_close(model(tokens, [edit])[0], free(tokens, [edit])[0], atol=1e-5, rtol=1e-5)
+        even_attention = Intervention("blocks.0.attn.pattern", even, 1)
+        torch.testing.assert_close(
+            model(tokens, [even_attention])[0], free(tokens, [even_attention])[0], atol=1e-5, rtol=1e-5
+        )
 
 
 class TestZeroedHeads:

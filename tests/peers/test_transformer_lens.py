@@ -1,4 +1,4 @@
-"""Every kind of edit against TransformerLens, on the same weights. `make bench` runs these."""
+"""Every kind of intervention against TransformerLens, on the same weights. `make bench` runs these."""
 
 import pytest
 import torch
@@ -38,8 +38,8 @@ def both(request, make_model):
     return model, transformer_lens(model)
 
 
-def ours(model, tokens, *edits):
-    return token_losses(model(tokens, edits)[0], tokens)
+def ours(model, tokens, *interventions):
+    return token_losses(model(tokens, interventions)[0], tokens)
 
 
 def agree(a, b):
@@ -51,7 +51,7 @@ def hook_name(site):
     return ".".join([*site.split(".")[:-1], f"hook_{site.split('.')[-1]}"])
 
 
-def test_unedited_models_are_the_same(both, tokens):
+def test_models_without_interventions_are_the_same(both, tokens):
     model, lens = both
     agree(ours(model, tokens), lens_losses(lens, tokens, []))
 
@@ -103,8 +103,8 @@ def test_an_added_direction_at_some_positions(both, tokens, site):
         x[:, 4:9] += direction
         return x
 
-    edit = Intervention(site, direction, positions=slice(4, 9), add=True)
-    agree(ours(model, tokens, edit), lens_losses(lens, tokens, [(hook_name(site), adding)]))
+    intervention = Intervention(site, direction, positions=slice(4, 9), add=True)
+    agree(ours(model, tokens, intervention), lens_losses(lens, tokens, [(hook_name(site), adding)]))
 
 
 @pytest.mark.parametrize("site", ["blocks.1.resid_pre", "blocks.1.attn_out", "blocks.0.mlp_out", "blocks.1.attn.z"])
@@ -119,8 +119,8 @@ def test_an_output_from_another_input_at_some_positions(both, tokens, site, posi
         x[:, positions] = other[:, positions]
         return x
 
-    edit = Intervention(site, other[:, positions], positions=positions)
-    agree(ours(model, tokens, edit), lens_losses(lens, tokens, [(hook_name(site), patching)]))
+    intervention = Intervention(site, other[:, positions], positions=positions)
+    agree(ours(model, tokens, intervention), lens_losses(lens, tokens, [(hook_name(site), patching)]))
 
 
 def test_a_forbidden_score(both, tokens):
@@ -131,8 +131,8 @@ def test_a_forbidden_score(both, tokens):
         scores[:, 2] += forbidden
         return scores
 
-    edit = Intervention("blocks.0.attn.scores", forbidden, 2, add=True)
-    agree(ours(model, tokens, edit), lens_losses(lens, tokens, [("blocks.0.attn.hook_attn_scores", adding)]))
+    intervention = Intervention("blocks.0.attn.scores", forbidden, 2, add=True)
+    agree(ours(model, tokens, intervention), lens_losses(lens, tokens, [("blocks.0.attn.hook_attn_scores", adding)]))
 
 
 def test_one_heads_own_output(both, tokens):
