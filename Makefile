@@ -10,7 +10,7 @@ export TOKENIZERS_PARALLELISM := false
 # The rules call `reinduce`: this environment's own, also where another one is active.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Progress only: the reasons would list every file of a job.
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --quiet host reason
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy --quiet host reason
 
 .DEFAULT_GOAL := help
 .PHONY: help env reproduce smoke test test-slurm bench report lint clean

@@ -21,6 +21,7 @@ include: "workflow/rules/report.smk"
 
 
 onstart:
+    stop_polling(workflow.scheduler)
     # Before any job is submitted. A job of this workflow on another machine must not cancel the others.
     if not workflow.remote_exec:
         try:

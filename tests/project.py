@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("Snakefile", "config.yaml", "pyproject.toml", "envs", "profiles", "slurm", "src", "workflow")
+PARTS = ("Snakefile", "config.yaml", "pyproject.toml", "envs", "slurm", "src", "workflow")
 
 
 class Project:

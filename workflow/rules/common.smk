@@ -14,6 +14,7 @@ from snakemake.exceptions import WorkflowError
 from reinduce.cli import format_user_error
 from reinduce.cluster.orphans import QueueError, cancel_orphan_jobs
 from reinduce.cluster.plan import Plan
+from reinduce.cluster.polling import stop_polling
 from reinduce.cluster.resolve import resolve
 from reinduce.config.resolved import write_resolved
 from reinduce.config.user_config import NAME, STUDY

@@ -180,7 +180,7 @@ def run_workflow(
         SystemExit: Snakemake fails.
     """
     command = [sys.executable, "-m", "snakemake", "--cores", cores, "--quiet", "host", "reason"]
-    command += ["--profile", profile] if profile else []
+    command += ["--profile", profile] if profile else ["--scheduler", "greedy"]
     command += ["--config", *format_config_options(values)] if values else []
     # Rules call `reinduce`: PATH makes it that of this environment. Each process has one thread.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])

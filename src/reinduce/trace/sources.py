@@ -16,7 +16,7 @@ from reinduce import studies
 PACKAGE = Path(__file__).resolve().parent.parent
 STUDIES = "studies"
 """The package whose modules are the folders of studies."""
-PARTS = ("Snakefile", "config.yaml", "envs", "profiles", "slurm", "src", "workflow")
+PARTS = ("Snakefile", "config.yaml", "envs", "slurm", "src", "workflow")
 """What all results are made from, below the project's folder."""
 
 
