@@ -15,8 +15,9 @@ plots.set_style()
 arms = read.load_arms(results, study, ["repeated_phrases", "source_text"])
 styles = plots.choose_line_styles(arms)
 scores = read.load_scores(results, study, arms)
-ablations = read.load_run_table("ablations", results, study, arms, intervention="zero")
-ablations["effect"] = ablations.value - ablations.baseline
+interventions = read.load_run_table("ablations", results, study, arms)
+interventions["effect"] = interventions.value - interventions.baseline
+ablations = interventions[interventions.intervention == "zero"]
 trajectories = read.load_run_table("trajectories", results, study, arms)
 windows = read.find_windows(trajectories, "window_start", "window_end")
 
@@ -96,35 +97,33 @@ def draw_single(chosen):
     plots.add_legend(figure, KINDS | {"phase-change window, one a seed": {"color": plots.WINDOW, "linewidth": 7}})
 
 
+# Name → selection, intervention, and what happens downstream; None: nothing is removed.
 SETS = {
-    "intact": (None, None),
-    "random heads, full": ("random", "recomputed"),
-    "random heads, pattern-preserving": ("random", "frozen_patterns"),
-    "induction heads, full": ("induction", "recomputed"),
-    "induction heads, pattern-preserving": ("induction", "frozen_patterns"),
-    "induction heads, ideal pattern": ("induction", "ideal_induction"),
-    "previous-token heads, full": ("previous_token", "recomputed"),
-    "previous-token heads, pattern-preserving": ("previous_token", "frozen_patterns"),
-    "previous-token heads, ideal pattern": ("previous_token", "ideal_previous_token"),
+    "intact": None,
+    "random heads, full": ("random", "zero", "recomputed"),
+    "random heads, pattern-preserving": ("random", "zero", "frozen_patterns"),
+    "induction heads, full": ("induction", "zero", "recomputed"),
+    "induction heads, pattern-preserving": ("induction", "zero", "frozen_patterns"),
+    "induction heads, ideal pattern": ("induction", "ideal_induction", "recomputed"),
+    "previous-token heads, full": ("previous_token", "zero", "recomputed"),
+    "previous-token heads, pattern-preserving": ("previous_token", "zero", "frozen_patterns"),
+    "previous-token heads, ideal pattern": ("previous_token", "ideal_previous_token", "recomputed"),
 }
 
 
 def draw_joint(chosen):
     """The in-context score with sets of heads removed, a panel for each arm, a point a seed."""
-    scored = read.select_last_checkpoint(ablations[ablations.metric == "icl_score"])
-    kind_colours = {which: KINDS[name]["color"] for which, name in CHOSEN.items()}
-    colours = {name: kind_colours.get(which, "#222222") for name, (which, _) in SETS.items()}
+    scored = read.select_last_checkpoint(interventions[interventions.metric == "icl_score"])
+    kind_colours = {selection: KINDS[name]["color"] for selection, name in CHOSEN.items()}
+    colours = {name: kind_colours.get(keys[0] if keys else None, "#222222") for name, keys in SETS.items()}
     rows = -(-len(chosen) // 3)
     _, grid = plt.subplots(rows, 3, figsize=(10, 2.5 * rows + 0.2), sharey=True, squeeze=False)
     for arm, axes in zip(chosen.index, grid.flat, strict=False):
         mine = scored[scored.arm == arm]
+        by_kind = mine.set_index(["selection", "intervention", "downstream"]).sort_index()
         values = {}
-        for name, (which, downstream) in SETS.items():
-            some = (
-                mine[(mine.selection == which) & (mine.downstream == downstream)]
-                if which
-                else mine.assign(value=mine.baseline)
-            )
+        for name, keys in SETS.items():
+            some = mine.assign(value=mine.baseline) if keys is None else by_kind[by_kind.index == keys]
             values[name] = some.groupby("seed").value.mean()
         plots.plot_strip(axes, values, colours)
         axes.axvline(0, color="#999999", linewidth=0.8)
