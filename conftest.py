@@ -37,13 +37,22 @@ def pytest_ignore_collect(collection_path):
 
 
 def pytest_collection_modifyitems(items):
-    """First the file that makes the whole workflow run, last those with a copy of it: workers take whole files."""
-    turns = dict.fromkeys((item.path for item in items), 1)
+    """Order the files, since workers take whole files: long ones must not begin last.
+
+    First the file that makes the whole workflow run, then those without it, then those with a copy of its results, of
+    which the one that repeats the run is the longest.
+    """
+    fixtures = {item.path: set() for item in items}
     for item in items:
-        needed = getattr(item, "fixturenames", ())
-        if "whole_run" in needed:
-            turns[item.path] = 2 if "smoke" in needed else 0
-    items.sort(key=lambda item: turns[item.path])
+        fixtures[item.path].update(getattr(item, "fixturenames", ()))
+
+    def turn(item) -> int:
+        names = fixtures[item.path]
+        if "smoke" in names:
+            return 2 if "replayed" in names else 3
+        return 0 if "whole_run" in names else 1
+
+    items.sort(key=turn)
 
 
 def pytest_terminal_summary(terminalreporter):
