@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +21,6 @@ JOB_NAME_PREFIX = "reinduce"
 """The prefix of the names of this workflow's jobs; slurm/config.yaml sets the same one."""
 MAX_WAIT_SECONDS = 180.0
 """How long cancelled jobs may take to end: trainings save their state, and nodes clean up."""
-
-_held_locks: list[TextIO] = []
-"""Locks on folders. They stay open until this process ends; closing a file releases its lock."""
 
 
 class QueueError(RuntimeError):
@@ -56,11 +52,9 @@ def cancel_orphan_jobs(folder: Path, strict: bool) -> bool:
     Raises:
         QueueError: if jobs do not end in time, or if `strict` and the queue cannot be read.
     """
-    lock = _lock_folder(folder)
-    if lock is None:
+    if not _lock_folder(folder):
         log.warning("another workflow is running in this folder; the jobs in the queue are left to it")
         return False
-    _held_locks.append(lock)
     try:
         jobs = list_orphan_jobs(folder)
         if jobs:
@@ -115,19 +109,20 @@ def _wait_until_ended(folder: Path) -> None:
         time.sleep(1)
 
 
-def _lock_folder(folder: Path) -> TextIO | None:
-    """Open and lock a file in the folder; None if another process has locked it."""
+def _lock_folder(folder: Path) -> bool:
+    """Lock a file in the folder until this process ends; False if another process has locked it."""
     path = folder / ".snakemake" / "reinduce.lock"
     path.parent.mkdir(exist_ok=True)
-    file = open(path, "w")  # noqa: SIM115 - closing it would release the lock
+    # A plain descriptor, which nothing closes before the process ends: closing it would release the lock.
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        file.close()
-        return None
+        os.close(file)
+        return False
     except OSError:
         # Some file systems have no locks. Snakemake's own lock still keeps two runs from the same files.
         pass
-    file.write(f"{os.uname().nodename} {os.getpid()}\n")
-    file.flush()
-    return file
+    os.ftruncate(file, 0)
+    os.write(file, f"{os.uname().nodename} {os.getpid()}\n".encode())
+    return True

@@ -162,6 +162,8 @@ def plot_head_points(axes: Axes, heads: pd.DataFrame, x: str, y: str, styles: Ma
         marker = MARKERS[min(layer, len(MARKERS) - 1)]
         colour = styles[arm]["color"]
         axes.scatter(some[x], some[y], s=22, marker=marker, color=colour, alpha=0.7, linewidth=0, zorder=3)
+    # Numbers of five digits on ten ticks would overlap in a narrow panel.
+    axes.locator_params(axis="x", nbins=5)
     if known.empty:
         mark_empty(axes)
 
