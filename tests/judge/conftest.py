@@ -5,7 +5,7 @@ import pytest
 from reinduce import tables
 from reinduce.config.job_specs import ArmSpec, CheckpointSpec, ModelSpec, TrainSpec, to_json
 from reinduce.trace.files import write_text
-from reinduce.trace.manifest import StageOutputs, write_manifest
+from tests.planted import plant_manifest, plant_run
 
 STEPS = (0, 10, 20)
 
@@ -26,10 +26,8 @@ def plant(tmp_path):
             for step in STEPS:
                 scored = row | {"step": step, "metric": "icl_score", "value": None if value is None else value * step}
                 tables.write_rows("scores", [scored], folder / f"step{step:08d}.parquet")
-            outputs = StageOutputs(
-                manifest=folder / "manifest.json", inputs=[], outputs=sorted(folder.glob("*.parquet"))
-            )
-            write_manifest(outputs, "reinduce.score.command", 0.0, ["planted"])
+            inputs = plant_run(tmp_path, f"{study}/{arm}", seed)
+            plant_manifest("score", inputs, sorted(folder.glob("*.parquet")))
         return tmp_path
 
     return write

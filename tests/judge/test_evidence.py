@@ -1,10 +1,12 @@
 """A query has access to the tables that it declares and to nothing else."""
 
+import threading
+
 import duckdb
 import pytest
 
 from reinduce import tables
-from reinduce.judge import evidence
+from reinduce.judge import evidence, query
 
 PLAIN = "SELECT seed, value FROM trajectories"
 
@@ -127,7 +129,7 @@ def test_a_query_reaches_no_file_network_or_setting(plant, sql):
 
 
 def test_the_lock_cannot_be_undone():
-    with evidence._open_closed_database({"runs": tables.schema("runs").empty_table()}) as database:
+    with query.open_database({"runs": tables.schema("runs").empty_table()}) as database:
         for setting in ("enable_external_access = true", "threads = 2", "lock_configuration = false"):
             with pytest.raises(duckdb.Error, match="locked"):
                 database.execute(f"SET {setting}")
@@ -135,10 +137,96 @@ def test_the_lock_cannot_be_undone():
 
 def test_python_variables_are_not_tables():
     in_memory = tables.schema("runs").empty_table()
-    with evidence._open_closed_database({"runs": in_memory}) as database:
+    with query.open_database({"runs": in_memory}) as database:
         assert database.execute("SELECT * FROM runs").fetchall() == in_memory.to_pylist()
         with pytest.raises(duckdb.CatalogException, match="in_memory does not exist"):
             database.execute("SELECT * FROM in_memory")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "random()",
+        "epoch(now())",
+        "year(today())",
+        "year(current_date)",
+        "length(current_user)",
+        "length(version())",
+        "length(current_setting('threads'))",
+        "list_sum(list_transform([1, 2], lambda x: random()))",
+        "(SELECT count(*) FROM trajectories USING SAMPLE 1)",
+        "(SELECT count(*) FROM trajectories TABLESAMPLE 50%)",
+        "reservoir_quantile(value, 0.5) OVER ()",
+        "(SELECT count(*) FROM duckdb_settings())",
+        "(SELECT count(*) FROM information_schema.tables)",
+        "(SELECT count(*) FROM (SHOW TABLES))",
+        "pg_backend_pid()",
+        "length(uuid()::VARCHAR)",
+    ],
+)
+def test_a_query_that_need_not_come_out_again_is_refused(plant, value):
+    sql = f"SELECT seed, {value} AS value FROM trajectories"
+    root = plant("two", [0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="again|each|only"):
+        run_query(sql, root, {"trajectories": ["two"]})
+    assert evidence.check_query(sql, {"trajectories": ["two"]}, {}).startswith("evidence: ")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "list_sum(list_transform([value, 1], lambda x: x + 1))",
+        "quantile_cont(value, 0.5) OVER ()",
+        "(SELECT sum(range) FROM range(3))",
+        "nullif(value, 0)",
+        "CASE WHEN regexp_matches(arm, 't.o') THEN 1 END",
+        "(WITH RECURSIVE r AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM r WHERE a < 5) SELECT count(*) FROM r)",
+    ],
+)
+def test_a_query_that_comes_out_again_is_accepted(plant, value):
+    found = run_query(
+        f"SELECT seed, {value} AS value FROM trajectories", plant("two", [0.1, 0.2]), {"trajectories": ["two"]}, seeds=2
+    )
+    assert all(one is not None for one in found.values())
+
+
+@pytest.mark.parametrize(
+    "sql, complaint",
+    [
+        ("SELECT 0 AS seed, count(*) AS value FROM range(1000000) a, range(1000000) b, trajectories", "stopped after"),
+        (
+            "WITH RECURSIVE r AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM r) SELECT 0, count(*) FROM r",
+            "stopped after",
+        ),
+        ("SELECT seed, length(repeat('x', 2000000000)) AS value FROM trajectories", "MB"),
+        ("SELECT seed, len(range(1000000000)) AS value FROM trajectories", "MB"),
+        ("SELECT 0, len(string_agg(repeat('x', 1000000), '')) FROM range(4000), trajectories", "MB"),
+    ],
+)
+def test_a_query_without_end_or_measure_is_stopped(plant, monkeypatch, sql, complaint):
+    monkeypatch.setattr(query, "SECONDS", 1.0)
+    with pytest.raises(ValueError, match=complaint):
+        run_query(sql, plant("two", [0.1, 0.2, 0.3]), {"trajectories": ["two"]})
+
+
+def test_a_query_that_heeds_no_interruption_ends_its_process(monkeypatch, capsys):
+    class Waits:
+        """A database whose query goes on whatever it is told."""
+
+        def interrupt(self):
+            pass
+
+        def execute(self, *_):
+            assert ended.wait(10)
+            raise duckdb.InterruptException("ended")
+
+    ended = threading.Event()
+    monkeypatch.setattr(query, "SECONDS", 0.1)
+    monkeypatch.setattr(query, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(query.os, "_exit", lambda status: ended.set())
+    with pytest.raises(ValueError, match="stopped after"):
+        query.run_query(Waits(), query.parse_query("SELECT 1"), {})
+    assert "could not be interrupted" in capsys.readouterr().err
 
 
 READS = {"trajectories": ["$arm"]}

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from reinduce.report import command, index, ledger
-from reinduce.trace.manifest import StageOutputs, write_manifest
+from reinduce.trace.files import write_text
+from tests.planted import plant_manifest
 
 LONG = "a-claim-whose-name-" + "goes-on-" * 12
 SCRIPT = "<script>alert('x')</script> & more"
@@ -61,10 +62,12 @@ def written(tmp_path):
 
 def make_page(written, out) -> str:
     # The page accepts only files that a rule made.
-    for path in written:
-        write_manifest(
-            StageOutputs(path.with_suffix(".manifest.json"), [], [path]), "reinduce.report", 0.0, ["planted"]
-        )
+    results = written[0].parent
+    settings = [write_text(results / name, "{}") for name in ("paper2020/arm/train.json", "paper2020/claims/one.json")]
+    verdict = write_text(results / "claims/paper2020.one.json", "{}")
+    plant_manifest("judge", settings[1:], [verdict])
+    plant_manifest("ledger", [verdict], written[:1], results / "ledger.manifest.json")
+    plant_manifest("figure", settings[:1], written[1:])
     parser = argparse.ArgumentParser()
     command.add_index_arguments(parser)
     made = command.run_index(parser.parse_args([str(written[0]), "--figures", str(written[1]), "--out", str(out)]))

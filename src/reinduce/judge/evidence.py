@@ -1,8 +1,4 @@
-"""A claim's evidence: one SELECT over the tables that the claim reads, and over nothing else.
-
-The tables are loaded first; then the database loses all access to files, network and
-settings, and only then does it run the query.
-"""
+"""A claim's evidence: one SELECT over the tables that the claim reads, with a value for each seed."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -10,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from reinduce import tables
 from reinduce.config.job_specs import ArmSpec, read_spec
 from reinduce.config.layout import RUN_TABLES, SERIES_TABLES, bound_reads, run_table_files, seed_folders, series_file
+from reinduce.judge.query import Bindings, Query, first_line, open_database, parse_query, run_query
 
 READABLE_TABLES = sorted({"scores", *RUN_TABLES, *SERIES_TABLES})
 """What `reads` may name."""
@@ -25,8 +21,6 @@ NUMBER_TYPES = {*INTEGER_TYPES, "boolean", "float", "double", "decimal"}
 
 Reads = Mapping[str, list[str]]
 """Table → arms, or tasks for tables of a whole task."""
-Bindings = Mapping[str, Any]
-"""Name of a query's parameter → its value."""
 
 
 def resolve_reads(reads: Reads, study: str, bindings: Bindings) -> dict[str, list[str]]:
@@ -109,13 +103,13 @@ def run_evidence_query(sql: str, bindings: Bindings, files: Mapping[str, list[Pa
     Raises:
         ValueError: The query fails, or a row's seed is null or repeated.
     """
-    statement = _parse_select(sql)
+    query = parse_query(sql)
     contents = {table: tables.read_table(table, paths) for table, paths in files.items()}
-    with _open_closed_database(contents) as database:
+    with open_database(contents) as database:
         try:
-            rows = database.execute(statement, _select_bindings(statement, bindings)).fetchall()
+            rows = run_query(database, query, bindings)
         except duckdb.Error as error:
-            raise ValueError(f"evidence: {_first_line(error)}") from None
+            raise ValueError(f"evidence: {first_line(error)}") from None
     seeds = [seed for seed, _ in rows]
     wrong = sorted({str(seed) for seed in seeds if seed is None or seeds.count(seed) > 1})
     if wrong:
@@ -136,24 +130,27 @@ def check_query(sql: str, reads: Reads, bindings: Bindings) -> str | None:
         declared but not read, or columns other than seed and value. None if nothing is wrong.
     """
     try:
-        statement = _parse_select(sql)
+        query = parse_query(sql)
         resolved = resolve_reads(reads, "study", bindings)
     except ValueError as error:
         return str(error)
     in_reads = {name[1:] for names in reads.values() for name in names if name.startswith("$")}
     for difference, problem in (
-        (statement.named_parameters - set(bindings), "not bound by `with`"),
-        (set(bindings) - statement.named_parameters - in_reads, "bound by `with`, but not used"),
+        (query.parameters - set(bindings), "not bound by `with`"),
+        (set(bindings) - query.parameters - in_reads, "bound by `with`, but not used"),
     ):
         if difference:
             return f"evidence: {', '.join(f'${name}' for name in sorted(difference))}: {problem}"
     declared = sorted({QUERY_NAMES.get(table, table) for table in resolved})
-    with _open_closed_database({table: tables.schema(table).empty_table() for table in declared}) as database:
+    with open_database({table: tables.schema(table).empty_table() for table in declared}) as database:
         try:
-            description = database.execute(statement, _select_bindings(statement, bindings)).description
+            run_query(database, query, bindings)
+            description = database.description
+        except ValueError as error:
+            return str(error)
         except duckdb.Error as error:
-            return f"evidence: {_first_line(error)} (`reads` allows: {', '.join(declared)})"
-        unread = [table for table in declared if _runs_without(table, database, statement, bindings)]
+            return f"evidence: {first_line(error)} (`reads` allows: {', '.join(declared)})"
+        unread = [table for table in declared if _runs_without(table, database, query, bindings)]
     if unread:
         return f"evidence: {', '.join(unread)}: declared under `reads`, but not read"
     return _check_columns(description)
@@ -196,49 +193,14 @@ def _check_columns(description: Iterable[tuple[Any, ...]]) -> str | None:
     return None
 
 
-def _runs_without(
-    table: str, database: duckdb.DuckDBPyConnection, statement: duckdb.Statement, bindings: Bindings
-) -> bool:
+def _runs_without(table: str, database: duckdb.DuckDBPyConnection, query: Query, bindings: Bindings) -> bool:
     """True if a query also runs after a table is dropped, so never reads it."""
     database.begin()
     try:
         database.execute(f'DROP TABLE "{table}"')
-        database.execute(statement, _select_bindings(statement, bindings))
+        run_query(database, query, bindings)
     except duckdb.CatalogException:
         return False
     finally:
         database.rollback()
     return True
-
-
-def _parse_select(sql: str) -> duckdb.Statement:
-    """Parse one SELECT; raises ValueError for anything else."""
-    try:
-        statements = duckdb.extract_statements(sql)
-    except duckdb.Error as error:
-        raise ValueError(f"evidence: {_first_line(error)}") from None
-    if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
-        raise ValueError("evidence must be a single SELECT")
-    return statements[0]
-
-
-def _first_line(error: duckdb.Error) -> str:
-    return str(error).splitlines()[0]
-
-
-def _select_bindings(statement: duckdb.Statement, bindings: Bindings) -> dict[str, Any]:
-    """The bindings that a query uses; the database refuses further ones."""
-    return {name: bindings[name] for name in statement.named_parameters}
-
-
-def _open_closed_database(contents: Mapping[str, pa.Table]) -> duckdb.DuckDBPyConnection:
-    """Open a database in memory that holds these tables and has no access to anything else."""
-    # With one thread, sums are always taken in the same order.
-    database = duckdb.connect(":memory:", config={"threads": 1})
-    for table, rows in contents.items():
-        database.register("arriving", rows)
-        database.execute(f'CREATE TABLE "{table}" AS SELECT * FROM arriving')
-        database.unregister("arriving")
-    database.execute("SET enable_external_access = false")
-    database.execute("SET lock_configuration = true")
-    return database

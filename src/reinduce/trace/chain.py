@@ -1,9 +1,10 @@
 """Follow a result back to its settings and sources through manifests, and find every link that does not hold.
 
-Each manifest names what a command read and wrote, with hashes. A file is trusted if a
-manifest names it as an output with its present hash, if a rule wrote that manifest, if the
-stage's sources and the settings have not changed since, and if every input is trusted in
-the same way.
+Each manifest names what a command read and wrote, with hashes. A file is trusted if a manifest of the stage that makes
+such files names it as an output with its present hash, if no other manifest contradicts it, if a rule wrote that
+manifest, if the stage's sources and the settings have not changed since, if it names every input that the stage cannot
+do without, and if every input is trusted in the same way. Settings and outputs are known by their places
+(`trace.places`).
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import Any
 
 from reinduce.trace import sources
 from reinduce.trace.files import sha256
+from reinduce.trace.places import SETTINGS, find_place
 
 CLI_OVERRIDES = "cli_overrides.json"
 """In a folder of results: the values of the command line that override config.yaml, as of the last run."""
@@ -88,7 +90,7 @@ class Chain:
         if cli_overrides is None:
             cli_overrides = json.loads(recorded.read_text()) if recorded.is_file() else {}
         self.options = format_config_options(cli_overrides)
-        self._manifests: dict[Path, dict[str, Manifest]] = {}
+        self._manifests: dict[Path, dict[str, list[Manifest]]] = {}
         self._hashes: dict[str, str | None] = {}
         self._faults: dict[str, list[Fault]] = {}
         self._setting_versions: dict[str, dict[str, str]] = {}
@@ -120,8 +122,7 @@ class Chain:
         Raises:
             Refused: A file with a manifest's name beside it is not a manifest.
         """
-        found = (self._read_manifests(folder).get(file) for folder in _manifest_folders(file))
-        return next((manifest for manifest in found if manifest), None)
+        return next(iter(self._list_manifests(file)), None)
 
     def find_faults(self, files: Iterable[str]) -> list[Fault]:
         """Find every link that does not hold on the way from some files to their sources.
@@ -172,9 +173,11 @@ class Chain:
         Returns:
             True for settings, False for results and sources.
         """
-        if self.settings is not None:
-            return file in self.settings
-        return self._is_result(file) and file.endswith(".json") and self.find_manifest(file) is None
+        return self._is_result(file) and SETTINGS.fullmatch(self._place(file)) is not None
+
+    def _place(self, file: str) -> str:
+        """A result's name below the folder of results."""
+        return Path(file).relative_to(self.results).as_posix()
 
     def _is_result(self, file: str) -> bool:
         return Path(file).is_relative_to(self.results)
@@ -208,10 +211,14 @@ class Chain:
         if self.hash_file(file) is None:
             yield fault("it is missing")
             return
-        manifest = self.find_manifest(file)
-        if manifest is None:
-            # A file outside the results is a source of the project or of the user, and needs no manifest.
-            if self._is_result(file) and not self.is_setting(file):
+        # A file outside the results is a source of the project or of the user, and needs no manifest.
+        if self.is_setting(file):
+            if self.settings is not None:
+                yield fault("the configuration no longer has it")
+            return
+        manifests = self._list_manifests(file)
+        if not manifests:
+            if self._is_result(file):
                 others = any(self._read_manifests(folder) for folder in _manifest_folders(file))
                 yield fault(
                     "no manifest names it: it was put there by hand, or the manifest is that of another run"
@@ -219,7 +226,26 @@ class Chain:
                     else "it has no manifest: how it was made cannot be known"
                 )
             return
-        yield from self._check_manifest(file, manifest, fault)
+        recorded = {manifest.content["outputs"][file]["sha256"]: manifest.path.name for manifest in manifests}
+        if len(recorded) > 1:
+            yield fault(f"manifests contradict each other about it: {', '.join(sorted(recorded.values()))}")
+        if self._is_result(file):
+            yield from self._check_stage(file, manifests[0], fault)
+        yield from self._check_manifest(file, manifests[0], fault)
+
+    def _check_stage(self, file: str, manifest: Manifest, fault: Callable[[str], Fault]) -> Iterator[Fault]:
+        """Faults of a manifest that is not that of the stage which makes such a file, or that names too few inputs."""
+        place = find_place(self._place(file))
+        command = " ".join(str(manifest.content.get("command")).split()[:2])
+        if place is None:
+            yield fault("no stage makes a file in this place")
+        elif (manifest.content["modules"][:1], command) != ([place.module], f"reinduce {place.command}"):
+            yield fault(f"its manifest is that of `{command}`; such files are made by `reinduce {place.command}`")
+        else:
+            inputs = [self._place(name) for name in manifest.content["inputs"] if self._is_result(name)]
+            absent = place.find_absent_input(self._place(file), inputs)
+            if absent:
+                yield fault(f"its manifest names no input {absent}, without which it cannot be made")
 
     def _check_manifest(self, file: str, manifest: Manifest, fault: Callable[[str], Fault]) -> Iterator[Fault]:
         """Faults of a file with a manifest, and of everything that it was made from."""
@@ -244,13 +270,18 @@ class Chain:
                 yield fault(f"it was made {source}: {name} differs from the version that was read")
             yield from self._faults_of(name)
 
-    def _read_manifests(self, folder: Path) -> dict[str, Manifest]:
-        """Output → its manifest, for all manifests of a folder."""
+    def _list_manifests(self, file: str) -> list[Manifest]:
+        """All manifests that name a file as an output."""
+        return [one for folder in _manifest_folders(file) for one in self._read_manifests(folder).get(file, [])]
+
+    def _read_manifests(self, folder: Path) -> dict[str, list[Manifest]]:
+        """Output → the manifests that name it, for all manifests of a folder."""
         if folder not in self._manifests:
-            found: dict[str, Manifest] = {}
+            found: dict[str, list[Manifest]] = {}
             for path in sorted((self.root / folder).glob("*manifest.json")):
                 manifest = _read_manifest(path)
-                found |= {name: manifest for name in manifest.content["outputs"]}
+                for name in manifest.content["outputs"]:
+                    found.setdefault(name, []).append(manifest)
             self._manifests[folder] = found
         return self._manifests[folder]
 
