@@ -101,7 +101,8 @@ def open_database(contents: Mapping[str, pa.Table]) -> Iterator[duckdb.DuckDBPyC
         The database; it is closed afterwards.
     """
     # With one thread, sums are always taken in the same order. Without a folder for them, nothing moves to the disk.
-    config: dict[str, Any] = {"threads": 1, "memory_limit": f"{MEGABYTES + _megabytes(contents)}MB", "temp_directory": ""}
+    memory = f"{MEGABYTES + _megabytes(contents)}MB"
+    config: dict[str, Any] = {"threads": 1, "memory_limit": memory, "temp_directory": ""}
     with duckdb.connect(":memory:", config=config) as database:
         for table, rows in contents.items():
             database.register("arriving", rows)
