@@ -41,3 +41,4 @@ wildcard_constraints:
     seed=r"\d+",
     task=r"[a-z0-9_.]+",
     claim=NAME,
+    look=r"\d+",
