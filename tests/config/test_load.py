@@ -57,7 +57,7 @@ def test_the_laptop_scale_has_the_seeds_that_verdicts_need():
 def test_replicates_are_counted_from_the_first_seed_on():
     resolved = load({"scale": "smoke", "first_seed": 700}, ROOT)
     assert {run.seeds[0] for run in resolved.runs.values()} == {700}
-    assert {seeds[0] for claim in resolved.claims.values() for seeds in claim["looks"][0].values()} == {700}
+    assert {seeds[0] for claim in resolved.claims.values() for seeds in claim["seeds"].values()} == {700}
 
 
 def test_a_graft_is_taken_from_one_of_the_donors_own_seeds():

@@ -26,10 +26,8 @@ def table(digest="a", files=6, **means: float) -> Group:
     return Group("table", files, digest, {f"value of {name}": mean for name, mean in (means or {"match": 0.5}).items()})
 
 
-def row(claim="abrupt", verdict="holds", estimate=0.5, ci_low=0.4, ci_high=0.6, first=0) -> dict:
-    centre = 0.5 if estimate is None else estimate
-    values = {str(first + seed): centre + 0.04 * (seed - 2) for seed in range(5)}
-    more = {"n_seeds": 5, "reason": "", "control_verdict": "fails", "criterion": "mean above 0.2", "values": values}
+def row(claim="abrupt", verdict="holds", estimate=0.5, ci_low=0.4, ci_high=0.6) -> dict:
+    more = {"n_seeds": 5, "reason": "", "control_verdict": "fails"}
     numbers = {"estimate": estimate, "ci_low": ci_low, "ci_high": ci_high}
     return {"study": "paper", "claim": claim, "verdict": verdict} | numbers | more
 
@@ -109,16 +107,6 @@ def test_without_an_interval_the_estimates_must_be_equal():
             run(claims=[row(estimate=estimate, **none)]), run(claims=[row(estimate=1.0, **none)])
         )
         assert change.result == expected, estimate
-
-
-@pytest.mark.parametrize(("estimate", "expected"), [(0.58, WITHIN), (0.62, DIFFERENT)])
-def test_on_other_seeds_an_estimate_must_lie_in_the_prediction_interval(estimate, expected):
-    """0.5 ± 2.776 · 0.063 · √(1/5 + 1/5)."""
-    [change] = compare.compare_verdicts(run(claims=[row(estimate=estimate, first=7)]), run(claims=[row()]))
-    assert (change.result, change.replication.pooled) == (expected, pytest.approx((estimate + 0.5) / 2))
-    assert change.replication.prediction_high == pytest.approx(0.5 + 2.7764 * 0.0632456 * 0.4**0.5, rel=1e-4)
-    lines = format_comparison(Comparison(run(seeds=(7, 8)), run(), [], [change]), Path("x"))
-    assert f"{int(expected == WITHIN)} of 1 estimates lie in the reference's 95 % prediction interval." in lines
 
 
 def test_on_other_seeds_only_verdicts_are_compared():

@@ -12,7 +12,6 @@ import torch
 import yaml
 
 from reinduce import tables
-from reinduce.judge.verdicts import VERDICTS
 from reinduce.model.checkpoint import load_checkpoint
 from reinduce.tasks.evaluation_sets import read_set
 
@@ -40,7 +39,7 @@ class TestResults:
         for study in ("olsson2022", "review2026", "singh2024"):
             claims = yaml.safe_load((whole_run.root / f"workflow/studies/{study}/claims.yaml").read_text())
             assert {row["claim"] for row in rows if row["study"] == study} == {claim["id"] for claim in claims}
-        assert {row["verdict"] for row in rows} <= set(VERDICTS)
+        assert all(row["verdict"] in ("holds", "fails", "inconclusive") for row in rows)
         assert all(row["scale"] == "smoke" and row["criterion"] and row["control_verdict"] for row in rows)
         content = json.loads((whole_run.root / "results/smoke/ledger.json").read_text())
         assert content["n_claims"] == len(rows)
@@ -63,9 +62,9 @@ class TestResults:
         assert tokens[:, [1, 3]].unique().numel() > 10
 
     def test_two_seeds_decide_no_claim(self, whole_run):
+        """Thirty steps and two seeds cannot support a claim, so every verdict is inconclusive."""
         rows = pq.read_table(whole_run.root / "results/smoke/ledger.parquet").to_pylist()
-        few = [row["verdict"] for row in rows if row["n_seeds"] <= 2]
-        assert len(few) > 70 and set(few) == {"inconclusive"}
+        assert {row["verdict"] for row in rows} == {"inconclusive"}
 
     def test_every_table_has_its_declared_schema(self, whole_run):
         found = 0

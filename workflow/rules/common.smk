@@ -41,4 +41,3 @@ wildcard_constraints:
     seed=r"\d+",
     task=r"[a-z0-9_.]+",
     claim=NAME,
-    look=r"\d+",

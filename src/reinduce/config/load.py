@@ -10,7 +10,7 @@ from reinduce import studies
 from reinduce.config import yaml
 from reinduce.config.declare import DeclarationError
 from reinduce.config.find import find_all
-from reinduce.config.resolve_claims import add_claims, check_calibration, check_figures, check_reads
+from reinduce.config.resolve_claims import add_claims, check_figures, check_reads
 from reinduce.config.resolve_runs import add_runs
 from reinduce.config.resolved import Resolved
 from reinduce.config.task_definition import TaskDefinition
@@ -59,7 +59,6 @@ def load(values: Mapping = MappingProxyType({}), root: Path = Path()) -> Resolve
         raise ConfigError(problems)
 
     resolved = Resolved(config, Path(config.results or scale.results), metrics=scale.metrics, ablate=scale.ablate)
-    resolved.is_judged = scale.is_judged
     resolved.studies, resolved.folders = found, {key: folders[key].format(key) for key in found}
     resolved.study_folders = [(root / folder).resolve().as_posix() for folder in config.study_folders]
     cluster = {**scale.cluster.model_dump(), **config.cluster}
@@ -71,7 +70,6 @@ def load(values: Mapping = MappingProxyType({}), root: Path = Path()) -> Resolve
     for key in found:
         check_reads(resolved, key, problems)
         add_claims(resolved, key, root, problems)
-        check_calibration(resolved, key, root, problems)
     if problems:
         raise ConfigError(problems)
     return resolved

@@ -214,8 +214,7 @@ def _to_json_values(change: VerdictChange) -> dict[str, Any]:
     keys = ("verdict", "estimate", "ci_low", "ci_high", "n_seeds", "reason")
     sides = {"candidate": change.candidate, "reference": change.reference}
     rows = {side: {key: row[key] for key in keys} for side, row in sides.items()}
-    found = {"claim": change.claim, "result": change.result} | rows
-    return found | ({} if change.replication is None else {"replication": vars(change.replication)})
+    return {"claim": change.claim, "result": change.result} | rows
 
 
 def _warn_of_faults(resolved: Resolved, cli_overrides: Mapping[str, Any]) -> None:

@@ -76,12 +76,6 @@ PLACES = (
         ("{arm}/train.json", "{arm}/{seed}/train/checkpoints/*.safetensors"),
     ),
     Place(
-        "look",
-        "reinduce.judge",
-        rf"looks/(?P<study>{_STUDY})\.(?P<name>{_NAME})/look\d+\.json",
-        ("{study}/claims/{name}.json",),
-    ),
-    Place(
         "judge",
         "reinduce.judge",
         rf"claims/(?P<study>{_STUDY})\.(?P<name>{_NAME})\.json",
