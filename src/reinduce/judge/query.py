@@ -33,7 +33,8 @@ MACROS = {"nullif", "if", "fdiv", "fmod", "geomean", "geometric_mean", "wavg", "
 lists."""
 ENVIRONMENT = {"version", "getenv", "reservoir_quantile"}
 """Functions that the database calls consistent, but that depend on the machine or on chance."""
-NAMES_OF_THE_MOMENT = {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"} | {
+NAMES_OF_THE_MOMENT = {
+    *("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"),
     *("user", "current_user", "session_user", "current_role", "current_catalog", "current_schema", "current_database"),
 }
 """Names that the database takes for functions where no column has them."""
@@ -176,25 +177,25 @@ def _end_process() -> None:
 def _limit_memory() -> Iterator[None]:
     """Limit the memory of this process to what it has now and MEGABYTES more, where the system can."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = _address_space() + MEGABYTES * 10**6
-    is_limited = limit > 0 and (soft == resource.RLIM_INFINITY or limit < soft)
-    if is_limited:
+    used = _address_space()
+    if used is not None:
+        limit = used + MEGABYTES * 10**6
+        limit = limit if soft == resource.RLIM_INFINITY else min(limit, soft)
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
     try:
         yield
     finally:
-        if is_limited:
-            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def _address_space() -> int:
-    """Bytes of address space that this process has; a number below zero where the system does not tell."""
+def _address_space() -> int | None:
+    """Bytes of address space that this process has; None where the system does not tell."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[0]) * resource.getpagesize()
     except OSError:
-        return -(10**18)
+        return None
 
 
 def _megabytes(contents: Mapping[str, pa.Table]) -> int:

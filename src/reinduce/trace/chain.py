@@ -91,6 +91,7 @@ class Chain:
             cli_overrides = json.loads(recorded.read_text()) if recorded.is_file() else {}
         self.options = format_config_options(cli_overrides)
         self._manifests: dict[Path, dict[str, list[Manifest]]] = {}
+        self._input_places: dict[Path, list[str]] = {}
         self._hashes: dict[str, str | None] = {}
         self._faults: dict[str, list[Fault]] = {}
         self._setting_versions: dict[str, dict[str, str]] = {}
@@ -211,13 +212,13 @@ class Chain:
         if self.hash_file(file) is None:
             yield fault("it is missing")
             return
-        # A file outside the results is a source of the project or of the user, and needs no manifest.
         if self.is_setting(file):
             if self.settings is not None:
                 yield fault("the configuration no longer has it")
             return
         manifests = self._list_manifests(file)
         if not manifests:
+            # A file outside the results is a source of the project or of the user, and needs no manifest.
             if self._is_result(file):
                 others = any(self._read_manifests(folder) for folder in _manifest_folders(file))
                 yield fault(
@@ -242,8 +243,7 @@ class Chain:
         elif (manifest.content["modules"][:1], command) != ([place.module], f"reinduce {place.command}"):
             yield fault(f"its manifest is that of `{command}`; such files are made by `reinduce {place.command}`")
         else:
-            inputs = [self._place(name) for name in manifest.content["inputs"] if self._is_result(name)]
-            absent = place.find_absent_input(self._place(file), inputs)
+            absent = place.find_absent_input(self._place(file), self._list_input_places(manifest))
             if absent:
                 yield fault(f"its manifest names no input {absent}, without which it cannot be made")
 
@@ -269,6 +269,13 @@ class Chain:
                 source = "under other settings" if self.is_setting(name) else "from another file"
                 yield fault(f"it was made {source}: {name} differs from the version that was read")
             yield from self._faults_of(name)
+
+    def _list_input_places(self, manifest: Manifest) -> list[str]:
+        """The results among a manifest's inputs; listed once, since a manifest may have hundreds of outputs."""
+        if manifest.path not in self._input_places:
+            inputs = manifest.content["inputs"]
+            self._input_places[manifest.path] = [self._place(name) for name in inputs if self._is_result(name)]
+        return self._input_places[manifest.path]
 
     def _list_manifests(self, file: str) -> list[Manifest]:
         """All manifests that name a file as an output."""

@@ -5,7 +5,7 @@ manifest, and nothing else counts as a setting.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -31,7 +31,7 @@ class Place:
     inputs: tuple[str, ...]
     """Patterns of file names, each of which some input has; {groups} are those of `outputs`."""
 
-    def find_absent_input(self, output: str, inputs: Iterable[str]) -> str | None:
+    def find_absent_input(self, output: str, inputs: Sequence[str]) -> str | None:
         """Find an input that the stage must have read and that is not among some files.
 
         Args:
@@ -43,9 +43,8 @@ class Place:
         """
         match = re.fullmatch(self.outputs, output)
         groups = match.groupdict() if match else {}
-        names = list(inputs)
         patterns = (pattern.format(**groups) for pattern in self.inputs)
-        return next((p for p in patterns if not any(fnmatchcase(name, p) for name in names)), None)
+        return next((p for p in patterns if not any(fnmatchcase(name, p) for name in inputs)), None)
 
 
 PLACES = (
@@ -98,7 +97,7 @@ def find_place(name: str) -> Place | None:
         The stage's place; None if no stage makes such a file.
 
     Example:
-        >>> find_place("olsson2022/attn2/seed0/score/step00000010.parquet").command
+        >>> find_place("paper/arm/seed0/score/step00000010.parquet").command
         'score'
     """
     return next((place for place in PLACES if re.fullmatch(place.outputs, name)), None)
