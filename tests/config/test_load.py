@@ -11,9 +11,10 @@ from reinduce.cluster.resolve import resolve
 from reinduce.config.command import schemas
 from reinduce.config.layout import source_checkpoint_file
 from reinduce.config.load import load
-from reinduce.config.resolved import write_resolved
+from reinduce.config.resolved import settings, write_resolved
 from reinduce.config.validate import ConfigError
 from reinduce.config.yaml import typed
+from reinduce.trace.places import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,6 +31,12 @@ def test_what_is_shipped_is_right_at_every_scale(scale):
     assert {name.split("/")[0] for name in resolved.runs} == {"olsson2022", "review2026", "singh2024"}
     assert len(resolved.runs) == 20 + 31
     assert len(resolved.claims) >= 80
+
+
+def test_every_setting_lies_where_the_trace_looks_for_settings():
+    resolved = load({"scale": "smoke"}, ROOT)
+    names = [Path(name).relative_to(resolved.results).as_posix() for name in settings(resolved)]
+    assert len(names) > 200 and [name for name in names if not SETTINGS.fullmatch(name)] == []
 
 
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "cluster"])
