@@ -183,7 +183,7 @@ def test_scores_and_folders_of_all_runs_are_listed(plan):
 def test_a_claim_that_does_not_exist_is_named_with_those_that_do(plan):
     plan.resolved.claims["paper.one"] = {}
     with pytest.raises(ValueError, match=r"no claim paper\.two; there are: paper\.one"):
-        plan.list_evidence("paper", "two", 1)
+        plan.list_evidence("paper", "two")
 
 
 def test_sources_are_the_commands_modules_and_templates(plan, monkeypatch):

@@ -7,7 +7,6 @@ import yaml
 
 from reinduce.judge.criteria import Criterion, Threshold, read_criterion
 from reinduce.judge.evidence import check_query
-from reinduce.judge.statistics import min_seeds
 from reinduce.judge.verdicts import apply_control, judge_seeds
 
 STUDIES = Path(__file__).parents[2] / "workflow" / "studies"
@@ -20,16 +19,14 @@ every_claim = pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS.keys(
 
 
 def plant_beyond(threshold: Threshold, criterion: Criterion) -> dict[int, float]:
-    """Seed → value, as far beyond a threshold as the range allows, else five deviations; as many as it takes."""
-    law = criterion.law
-    furthest = threshold.value + 5 * (law.deviation or 1) * (1 if threshold.side == "above" else -1)
-    if law.value_range:
-        end = law.value_range[threshold.side == "above"]
-        furthest = min(furthest, end) if threshold.side == "above" else max(furthest, end)
-        furthest = end if law.statistic == "share" or not law.deviation else furthest
-    needed = min_seeds(law, threshold)
-    assert needed is not None and needed <= 20, "no outcome of the seeds of any look decides"
-    return dict.fromkeys(range(needed), furthest)
+    """Seed → value beyond a threshold, clear of it but not all equal; for a share, enough equal values."""
+    if criterion.statistic == "share":
+        return dict.fromkeys(range(40), int(threshold.side == "above"))
+    direction = 1 if threshold.side == "above" else -1
+    distance = 1.0
+    if criterion.value_range:
+        distance = abs(criterion.value_range[threshold.side == "above"] - threshold.value) / 2
+    return {seed: threshold.value + direction * distance * (1 + seed / 100) for seed in range(6)}
 
 
 @every_claim
@@ -48,4 +45,4 @@ def test_planted_values_flip_the_verdict(claim):
     holds, fails = judge_seeds(up, up, criterion), judge_seeds(down, down, criterion)
     assert (holds.verdict, fails.verdict) == ("holds", "fails")
     assert apply_control(holds, fails, down.values(), criterion).verdict == "holds"
-    assert apply_control(holds, holds, up.values(), criterion).verdict == "void"
+    assert apply_control(holds, holds, up.values(), criterion).verdict == "inconclusive"

@@ -18,7 +18,7 @@ from reinduce.config.job_specs import ArmSpec, read_spec
 from reinduce.config.layout import SERIES_TABLES, bound_reads, run_table_files, series_file
 from reinduce.judge import evidence
 from reinduce.judge.criteria import Threshold, read_criterion
-from reinduce.judge.statistics import min_seeds
+from reinduce.judge.statistics import min_equal_seeds
 from reinduce.judge.verdicts import apply_control, judge_seeds
 
 TRIALS = 600
@@ -38,9 +38,13 @@ class Planter:
         # Opening a database takes longer than a query.
         self.database = duckdb.connect(":memory:", config={"threads": 1})
         self.criterion = criterion = read_criterion(claim["criterion"])
-        needed = (min_seeds(criterion.law, one) for one in (criterion.holds, criterion.fails))
-        # So few decide if all lie as far beyond as they can; those drawn do not.
-        self.seeds = max(3 * DRAWN, *(3 * least for least in needed))
+        self.seeds = DRAWN
+        if criterion.value_range is not None:
+            # Enough to decide even where all values are equal.
+            ends = dict(zip(("below", "above"), criterion.value_range, strict=True))
+            thresholds = (criterion.holds, criterion.fails)
+            needed = (min_equal_seeds(ends[one.side], one, criterion.value_range) for one in thresholds)
+            self.seeds = max(DRAWN, *needed)
         self.own, self.other = claim["with"], claim["with"] | claim["control"]["with"]
         self.reads = {}
         for bindings in (self.own, self.other):
@@ -99,9 +103,6 @@ class Planter:
                     shape = generator.uniform(0, 1, (1 if alike else DRAWN, each)) ** generator.choice([0.3, 1, 3])
                     drawn = np.broadcast_to(levels * shape, (DRAWN, each)).reshape(-1)
                     values = drawn * (1 + 1e-3 * generator.uniform(-1, 1, len(rows)))
-                    if self.criterion.law.value_range and generator.random() < 0.5:
-                        # Shares and correlations have ends, and criteria may lie close to them.
-                        values = np.clip(values, *self.criterion.law.value_range)
                     place = rows.column_names.index(column)
                     rows = rows.set_column(place, column, pa.array(values, pa.float64()))
             found[table] = rows
@@ -173,15 +174,11 @@ class Planter:
 
         wanted = "holds" if threshold == self.criterion.holds else "fails"
         own = query_seeds(self.own)
-        try:
-            judged = judge_seeds(own, own, self.criterion)
-            if judged.verdict != wanted:
-                return False
-            other = query_seeds(self.other)
-            control = judge_seeds(other, other, self.criterion)
-        except ValueError:
-            # Values outside of the criterion's range.
+        judged = judge_seeds(own, own, self.criterion)
+        if judged.verdict != wanted:
             return False
+        other = query_seeds(self.other)
+        control = judge_seeds(other, other, self.criterion)
         return apply_control(judged, control, other.values(), self.criterion).verdict == wanted
 
     def _draw_each_seed(self, threshold: Threshold, generator: np.random.Generator) -> dict[str, pa.Table] | None:
@@ -207,8 +204,8 @@ class Planter:
                 for path, rows in self._parts(table, name, planted[table], results):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     pq.write_table(rows, path)
-        looks = [{name: list(range(self.seeds)) for name in self.claim["looks"][0]}]
-        return json.loads(json.dumps(self.claim)) | {"looks": looks, "family_size": 1}
+        seeds = {name: list(range(self.seeds)) for name in self.claim["seeds"]}
+        return json.loads(json.dumps(self.claim)) | {"seeds": seeds}
 
     def _parts(self, table: str, name: str, rows: pa.Table, results: Path) -> Iterator[tuple[Path, pa.Table]]:
         if table in SERIES_TABLES:

@@ -12,7 +12,6 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from reinduce.cli import format_user_error
-from reinduce.cluster.checkpoints import cache_records, update_once_for_many
 from reinduce.cluster.orphans import QueueError, cancel_orphan_jobs
 from reinduce.cluster.plan import Plan
 from reinduce.cluster.polling import stop_polling
@@ -42,4 +41,3 @@ wildcard_constraints:
     seed=r"\d+",
     task=r"[a-z0-9_.]+",
     claim=NAME,
-    look=r"\d+",

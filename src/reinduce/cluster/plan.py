@@ -4,14 +4,12 @@ The files in workflow/rules give Snakemake what this module computes. It does no
 can be tested alone. Paths come from `reinduce.config.layout`, job groups and resources from `reinduce.cluster.jobs`.
 """
 
-import json
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from reinduce.cluster.jobs import JobGroup, estimate_training_resources, group_jobs, resources_for
 from reinduce.cluster.planned_rule import PlannedRule, name_rule
@@ -173,43 +171,17 @@ class Plan:
             for folder in layout.seed_folders(self.results, name, run.seeds)
         ]
 
-    def list_evidence(self, study: str, claim: str, look: int) -> list[Path]:
-        """List the files that a claim and its control read at a look.
-
-        Raises:
-            ValueError: if there is no such claim, or no such look at it.
-        """
-        content = self._find_claim(f"{study}.{claim}")
-        if not 1 <= look <= len(content["looks"]):
-            raise ValueError(f"{study}.{claim} has {len(content['looks'])} looks, not {look}")
-        return layout.evidence_files(
-            self.results, content, look, {key: run.arm for key, run in self.resolved.runs.items()}
-        )
-
-    def list_looks(self, study: str, claim: str, find: Callable[[int], str]) -> list[str]:
-        """List the files of the looks at a claim: as many as it takes until more seeds can change nothing.
-
-        Args:
-            study: the claim's study.
-            claim: its name.
-            find: returns the file of a look that may be followed by another once it was taken.
+    def list_evidence(self, study: str, claim: str) -> list[Path]:
+        """List the files that a claim and its control read.
 
         Raises:
             ValueError: if there is no such claim.
         """
         name = f"{study}.{claim}"
-        last = len(self._find_claim(name)["looks"])
-        files: list[str] = []
-        for look in range(1, last):
-            files.append(find(look))
-            if not json.loads(Path(files[-1]).read_text())["is_open"]:
-                return files
-        return [*files, layout.look_file(self.results, name, last).as_posix()]
-
-    def _find_claim(self, name: str) -> Mapping[str, Any]:
         if name not in self.resolved.claims:
             raise ValueError(f"no claim {name}; there are: {', '.join(self.resolved.claims)}")
-        return self.resolved.claims[name]
+        runs = {key: (run.arm, run.seeds) for key, run in self.resolved.runs.items()}
+        return layout.evidence_files(self.results, self.resolved.claims[name], runs)
 
     def list_data_files(self, tasks: Iterable[str]) -> list[Path]:
         """List the files of the data of tasks, each once."""
@@ -338,9 +310,7 @@ class Plan:
 
     def _find_source_checkpoint(self, arm: ArmSpec, seed: int) -> Path:
         source = self.resolved.runs[f"{arm.study}/{arm.graft.arm}"]
-        # Seeds of one look only, so that a later look changes no seed's graft.
-        block = next((seeds for seeds in source.blocks if seed in seeds), source.seeds)
-        return layout.source_checkpoint_file(self.results, arm, seed, source.arm, block)
+        return layout.source_checkpoint_file(self.results, arm, seed, source.arm, source.seeds)
 
     def _list_arguments(self, stage: str, arm: ArmSpec, seed: int) -> Arguments:
         folder = Path(self.results, arm.study, arm.arm)

@@ -33,12 +33,8 @@ PLACES = {
     job_specs.GraftSpec: "`graft` of an arm",
     job_specs.ArmSpec: "`train.json`",
     user_config.Claim: "`claims.yaml`",
-    user_config.Calibration: "`calibration.yaml`",
     user_config.Source: "`source` of a claim",
     user_config.Criterion: "`criterion` of a claim",
-    user_config.Budget: "`budget` of config.yaml",
-    user_config.PaperValue: "`paper_value` of a claim",
-    user_config.Deviation: "`deviation` of a criterion",
     user_config.Side: "`holds` and `fails` of a criterion",
     user_config.Control: "`control` of a claim",
 }

@@ -4,9 +4,8 @@ R/data/<task>/…
 R/<study>/<arm>/{train,metrics,ablate}.json
 R/<study>/<arm>/seed<k>/{train,score,ablate,attribute}/…
 R/<study>/series/<task>[.trajectories].parquet
-R/looks/<study>.<claim>/look<k>.json
 R/claims/<study>.<claim>.json · R/figures/<study>.<figure>.{ipynb,html}
-R/ledger.{parquet,json} · R/index.html · R/seeds.html
+R/ledger.{parquet,json} · R/index.html
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,7 +60,7 @@ def score_files(folder: Path, arm: ArmSpec) -> list[Path]:
 
 
 def source_checkpoint_file(results: Path | str, arm: ArmSpec, seed: int, source: ArmSpec, seeds: Sequence[int]) -> Path:
-    """The checkpoint from which a seed of an arm takes its graft; `seeds`: those of the source in the same look."""
+    """The checkpoint from which a seed of an arm takes its graft; `seeds`: those of the source, one after another."""
     given = seeds[(seed - seeds[0] + arm.graft.seed_offset) % len(seeds)]
     folder = Path(results, source.study, source.arm, f"seed{given}")
     return checkpoint_files(folder, source)[-1]
@@ -119,35 +118,17 @@ def bound_reads(reads: Mapping[str, list[str]], study: str, bindings: Mapping) -
     return found
 
 
-def common_seeds(reads: Mapping[str, list[str]], seeds: Mapping[str, Iterable[int]]) -> list[int]:
-    """Seeds that all arms have which are read; where only tables of whole tasks are read, all arms of the claim.
-
-    `seeds`: 'study/arm' → its seeds. Raises ValueError if it lacks an arm.
-    """
-    arms = {name for table, names in reads.items() if table not in SERIES_TABLES for name in names}
-    unknown = sorted(arms - set(seeds))
-    if unknown or not seeds:
-        raise ValueError(f"looks: the claim lists no seeds of {', '.join(unknown) or 'any arm'}")
-    return sorted(set.intersection(*(set(seeds[name]) for name in arms or seeds)))
-
-
-def evidence_files(results: Path | str, claim: Mapping, look: int, arms: Mapping[str, ArmSpec]) -> list[Path]:
-    """Every file that a claim and its control read at a look, from 1 on."""
+def evidence_files(results: Path | str, claim: Mapping, runs: Runs) -> list[Path]:
+    """Every file that a claim and its control read."""
     found = set()
     for bindings in (claim["with"], claim["with"] | claim["control"]["with"]):
-        reads = bound_reads(claim["reads"], claim["study"], bindings)
-        seeds = common_seeds(reads, claim["looks"][look - 1])
-        for table, names in reads.items():
+        for table, names in bound_reads(claim["reads"], claim["study"], bindings).items():
             for name in names:
                 if table in SERIES_TABLES:
                     found.add(series_file(results, table, name))
                     continue
+                arm, seeds = runs[name]
                 found.add(Path(results, name, "train.json"))
                 for folder in seed_folders(results, name, seeds):
-                    found.update(run_table_files(table, folder, arms[name]))
+                    found.update(run_table_files(table, folder, arm))
     return sorted(found)
-
-
-def look_file(results: Path | str, name: str, look: int | str) -> Path:
-    """What a look at 'study.claim' found; looks are counted from 1."""
-    return Path(results, "looks", name, f"look{look}.json")

@@ -4,10 +4,9 @@ What a job finally gets is in `config.job_specs`; this module says how the YAML 
 it, and imports pydantic, which jobs never do.
 """
 
-import itertools
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reinduce.config.job_specs import GraftSpec
 from reinduce.config.layout import DRAWN
@@ -22,22 +21,6 @@ Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 Task = Annotated[str, Field(pattern=f"^{TASK}$")]
 
 
-def _check_seeds(value: Any) -> int | list[int]:
-    counts = value if isinstance(value, list) else [value]
-    whole = bool(counts) and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in counts)
-    if not whole or any(one >= other for one, other in itertools.pairwise(counts)):
-        raise ValueError(f"a whole number above 0 is expected, or a list of such that ascends, found {value!r}")
-    return value
-
-
-_WHOLE = {"type": "integer", "exclusiveMinimum": 0}
-Seeds = Annotated[
-    int | list[int],
-    PlainValidator(_check_seeds),
-    WithJsonSchema({"anyOf": [_WHOLE, {"type": "array", "items": _WHOLE, "minItems": 1}]}),
-]
-
-
 class Strict(BaseModel):
     """No unknown keys, no conversion of one type into another."""
 
@@ -47,8 +30,8 @@ class Strict(BaseModel):
 class Override(Strict):
     """What replaces an arm's own settings, field by field."""
 
-    seeds: Seeds | None = None
-    """How many seeds are trained, or how many by each look at the claims that read them."""
+    seeds: int | None = Field(default=None, gt=0)
+    """How many seeds are trained."""
     model: dict[str, Any] = {}
     """Fields of the model (n_layers, d_model, n_heads, mlp_ratio, positions, smeared_keys, layer_norm)."""
     train: dict[str, Any] = {}
@@ -78,15 +61,6 @@ class Cluster(Strict):
     """Runtime multiplier for slow nodes."""
 
 
-class Budget(Strict):
-    """How far the seeds of an arm may grow while claims that read them are undecided."""
-
-    seeds: int | None = Field(default=None, gt=0)
-    """The most seeds of an arm; null: as many as its last look has."""
-    hours: float | None = Field(default=None, gt=0)
-    """The most hours that trainings of an arm's seeds may take together, as estimated for one core; null: no limit."""
-
-
 class Config(Strict):
     """config.yaml: which studies run and at which scale."""
 
@@ -100,12 +74,6 @@ class Config(Strict):
     """Where results go; null: where the scale says."""
     first_seed: int = Field(default=0, ge=0)
     """The number of the first replicate of every arm; others follow."""
-    looks: int | None = Field(default=None, gt=0)
-    """The most looks at a claim; 1: the seeds of the first look decide. Null: as many as its arms have."""
-    seed_factor: float = Field(default=1.0, ge=1)
-    """Every look has so many times the seeds that the study declares, as far as the budget allows."""
-    budget: Budget = Budget()
-    """How far seeds may grow."""
     tasks: dict[str, dict[str, Any]] = {}
     """task → fields of its distribution that replace the scale's, such as {source: folder, path: …}; a study's own task
     is named <study>.<task>."""
@@ -138,8 +106,6 @@ class Scale(Strict):
     """How heads are ablated."""
     cluster: Cluster = Cluster()
     """What jobs ask of a cluster, where config.yaml says nothing else."""
-    is_judged: bool = True
-    """Whether verdicts are meant to be read: then some seeds of every claim must be able to decide it."""
 
 
 class Arm(Strict):
@@ -173,8 +139,8 @@ class Variant(Strict):
 class TrainingDefaults(Strict):
     """What all arms of a task get at a scale."""
 
-    seeds: Seeds
-    """How many seeds are trained, or how many by each look at the claims that read them."""
+    seeds: int = Field(gt=0)
+    """How many seeds are trained."""
     spec: dict[str, Any] = {}
     """Fields of the task's distribution, for a task of the study's own; for others what replaces the scale's."""
     evaluation: dict[str, Any] = {}
@@ -235,19 +201,6 @@ class Study(Strict):
     """figure → its notebook figures/<figure>.py and caption figures/<figure>.rst."""
 
 
-class Calibration(Strict):
-    """An entry of workflow/studies/<key>/calibration.yaml: runs by which something was chosen."""
-
-    arms: list[Name] = Field(min_length=1)
-    """Arms that were trained."""
-    seeds: list[int] = Field(min_length=1)
-    """Their seeds, none of which is judged."""
-    code: str = "this"
-    """The code that trained them, if it was another: its seeds are other runs."""
-    for_: str = Field(alias="for")
-    """What was chosen by them, and what was seen."""
-
-
 class Source(Strict):
     """Where a paper makes a claim."""
 
@@ -272,28 +225,17 @@ class Side(Strict):
         return self
 
 
-class Deviation(Strict):
-    """A bound on how far seeds scatter, known before the judged run."""
-
-    at_most: float = Field(gt=0)
-    """The largest standard deviation that the values of seeds can have."""
-    why: str
-    """Where the bound comes from: seeds that are never judged, or the quantity itself."""
-
-
 class Criterion(Strict):
     """When a claim holds, written before the run."""
 
     statistic: Literal["mean", "median", "share"]
     """Over seeds; share: that of seeds with value 1, where each value is 0 or 1."""
     holds: Side
-    """Where the statistic must be shown to lie for the claim to hold."""
+    """Where the whole confidence interval must lie for the claim to hold."""
     fails: Side
-    """Where the statistic must be shown to lie for the claim to fail."""
+    """Where the whole confidence interval must lie for the claim to fail."""
     value_range: tuple[float, float] | None = None
-    """The least and the largest value that a seed can have."""
-    deviation: Deviation | None = None
-    """How far seeds can scatter; a mean needs it or a value_range."""
+    """The least and the largest value that a seed can have; needed for an interval where all values are equal."""
     why: str
     """Why these numbers, and where they come from."""
 
@@ -306,10 +248,6 @@ class Criterion(Strict):
             raise ValueError("holds and fails overlap")
         sides = (self.holds, self.fails)
         thresholds = [value for side in sides for value in (side.above, side.below) if value is not None]
-        if self.statistic == "mean" and self.value_range is None and self.deviation is None:
-            raise ValueError("a mean needs a value_range or a deviation: without a limit, one seed can be anything")
-        if self.statistic != "mean" and self.deviation is not None:
-            raise ValueError(f"a {self.statistic} needs no deviation")
         if self.statistic == "share" and not all(0 < threshold < 1 for threshold in thresholds):
             raise ValueError("a share lies between 0 and 1, and so must its thresholds")
         if self.value_range is not None:
@@ -328,22 +266,6 @@ class Control(Strict):
     """Why the claim must not hold there."""
 
 
-class PaperValue(Strict):
-    """What the paper says itself; of a big model it is context, and never reproduced here."""
-
-    text: str
-    """In its words."""
-    value: float | None = None
-    """Its number, if it gives one."""
-    interval: tuple[float, float] | None = None
-    """The range that it gives, over seeds, heads or models."""
-    unit: str | None = None
-    """Of value and interval; null: the claim's."""
-    compare: Literal["direct", "rescaled", "direction"]
-    """How it compares with ours: the same quantity (direct), the same on models, budgets or data of another size
-    (rescaled), or a direction alone."""
-
-
 class Claim(Strict):
     """A statement from a paper, its evidence, and its criterion."""
 
@@ -355,9 +277,7 @@ class Claim(Strict):
     """What is claimed, in one sentence."""
     source: Source
     """Where the paper makes the claim."""
-    family: str | None = None
-    """The argument of the paper that it belongs to, whose claims share the error of 2.5 %; null: `source.where`."""
-    paper_value: PaperValue
+    paper_value: str
     """The paper's own number, as context."""
     reads: dict[str, list[str]]
     """table → arms (or tasks, for tables of a whole task); $name stands for a parameter of `with`."""

@@ -9,18 +9,8 @@ import duckdb
 
 from reinduce import tables
 from reinduce.config.job_specs import ArmSpec, read_spec
-from reinduce.config.layout import (
-    RUN_TABLES,
-    SERIES_TABLES,
-    bound_reads,
-    common_seeds,
-    run_table_files,
-    seed_folders,
-    series_file,
-)
-from reinduce.judge.criteria import read_criterion
+from reinduce.config.layout import RUN_TABLES, SERIES_TABLES, bound_reads, run_table_files, seed_folders, series_file
 from reinduce.judge.query import Bindings, Query, first_line, open_database, parse_query, run_query
-from reinduce.judge.statistics import min_seeds
 
 READABLE_TABLES = sorted({"scores", *RUN_TABLES, *SERIES_TABLES})
 """What `reads` may name."""
@@ -173,56 +163,15 @@ def check_claims(claims: Iterable[Mapping[str, Any]]) -> list[str]:
         claims: Resolved claims.
 
     Returns:
-        A line for each query that is wrong, and for each control that is the claim itself or its mirror.
+        A line for each query that is wrong.
     """
     problems = []
     for claim in claims:
-        name, own = f"{claim['study']}.{claim['claim']}", claim["with"]
-        problem = _check_control(own, own | claim["control"]["with"])
-        problems += [f"{name} (control): {problem}"] if problem else []
         for label, bindings in (("", {}), (" (control)", claim["control"]["with"])):
             problem = check_query(claim["evidence"], claim["reads"], claim["with"] | bindings)
             if problem:
-                problems.append(f"{name}{label}: {problem}")
+                problems.append(f"{claim['study']}.{claim['claim']}{label}: {problem}")
     return problems
-
-
-def _check_control(own: Bindings, other: Bindings) -> str | None:
-    """What is wrong with a control that a query can show; None if nothing is.
-
-    A mirror has the claim's values in other places. Of what it would show, the claim's own verdict says everything.
-    """
-    if dict(own) == dict(other):
-        return "it binds the same values as the claim, so it is the claim itself"
-    if sorted(map(str, own.values())) == sorted(map(str, other.values())):
-        return "it binds the claim's values in other places: the claim's own verdict says all that it could show"
-    return None
-
-
-def _check_seeds(claim: Mapping[str, Any]) -> str | None:
-    """What is wrong with the number of seeds of a claim's last look; None if some values of them could decide it."""
-    criterion = read_criterion(claim["criterion"])
-    reads = resolve_reads(claim["reads"], claim["study"], claim["with"])
-    n = len(common_seeds(reads, claim["looks"][-1]))
-    needed = {str(side): min_seeds(criterion.law, side) for side in (criterion.holds, criterion.fails)}
-    short = {side: least for side, least in needed.items() if least is None or least > n}
-    if not short:
-        return None
-    ways = "; ".join(f"{side} needs {least or 'more than a thousand'}" for side, least in short.items())
-    return f"no values of its {n} seeds can show all that the criterion asks: {ways}; give its arms more seeds or looks"
-
-
-def check_seeds(claims: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Check that the seeds of each claim's last look can decide it.
-
-    Args:
-        claims: Resolved claims.
-
-    Returns:
-        A line for each claim that no values of these seeds can show to hold, or to fail.
-    """
-    problems = {f"{claim['study']}.{claim['claim']}": _check_seeds(claim) for claim in claims}
-    return [f"{name}: {problem}" for name, problem in problems.items() if problem]
 
 
 def _require_files(paths: list[Path]) -> None:
