@@ -1,7 +1,7 @@
 """Draws the figures and writes the front page.
 
 Required: the tables that each figure reads, its notebook and its caption; results/ledger.json.
-Output: results/figures/<study>.<figure>.ipynb and .html, results/index.html and seeds.html.
+Output: results/figures/<study>.<figure>.ipynb and .html, results/index.html.
 Steps: one job for each figure, which runs its notebook, then the front page. All run where Snakemake runs, because
 they take seconds and would wait longer in a queue.
 """
@@ -41,8 +41,7 @@ rule index:
         figures=[f"{RESULTS}/figures/{study}.{figure}.html" for study, figure in plan.figures],
         sources=plan.stage_sources("index"),
     output:
-        page=f"{RESULTS}/index.html",
-        seeds=f"{RESULTS}/seeds.html",
+        f"{RESULTS}/index.html",
     log:
         plan.log_file("report", "index"),
     benchmark:
@@ -55,4 +54,4 @@ rule index:
     message:
         "index: the ledger's front page"
     shell:
-        plan.shell_command("index", "{input.ledger:q} --figures {input.figures:q} --out {output.page:q}")
+        plan.shell_command("index", "{input.ledger:q} --figures {input.figures:q} --out {output:q}")

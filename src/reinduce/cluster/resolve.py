@@ -12,7 +12,6 @@ from reinduce.config import yaml
 from reinduce.config.find import find_all
 from reinduce.config.load import load
 from reinduce.config.resolved import Resolved, changed_claims
-from reinduce.config.user_config import Budget
 from reinduce.config.validate import ConfigError, note_unknown
 from reinduce.model.sites import METRIC_SITES, site_kind
 
@@ -51,11 +50,9 @@ def run_check(args: argparse.Namespace) -> None:
     resolved = load({} if args.scale is None else {"scale": args.scale}, args.root)
     _check_metrics(resolved)
     _check_queries(resolved.claims.values())
-    _check_seeds(resolved)
     print(f"scale {resolved.config.scale}, results in {resolved.results}")
     for name, run in resolved.runs.items():
         seeds = f"seeds {run.seeds[0]} to {run.seeds[-1]}"
-        seeds += f", up to {run.further[-1][-1]} for claims that they leave undecided" if run.further else ""
         print(f"  {name}: {seeds}, {run.arm.train.steps} steps, {len(run.steps)} checkpoints each")
     print(f"  {len(resolved.claims)} claims")
 
@@ -78,24 +75,12 @@ def _check_metrics(resolved: Resolved) -> None:
         raise ConfigError(problems)
 
 
-def _check_seeds(resolved: Resolved) -> None:
-    """Check that the seeds of all looks can decide every claim, unless fewer looks or a budget are asked for."""
-    limited = resolved.config.looks is not None or resolved.config.budget != Budget()
-    if not resolved.is_judged or limited:
-        return
-    from reinduce.judge.checks import check_seeds
-
-    problems = check_seeds(resolved.claims.values())
-    if problems:
-        raise ConfigError(problems)
-
-
 def _check_queries(claims: Collection[Mapping]) -> None:
     """Check that the queries of claims can be run: a wrong one must not be found only after a night of training."""
     if not claims:
         return
     # Every job resolves the configuration, and few have a new query: the others need not import a database.
-    from reinduce.judge.checks import check_claims
+    from reinduce.judge.evidence import check_claims
 
     problems = check_claims(claims)
     if problems:

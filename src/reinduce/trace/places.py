@@ -59,8 +59,8 @@ PLACES = (
     Place(
         "series",
         "reinduce.score.series",
-        rf"(?P<study>{_STUDY})/series/[^/]+/(?P<arm>{_NAME})\.(?P<seed>seed\d+)(\.trajectories)?\.parquet",
-        ("{study}/{arm}/{seed}/score/token_losses.parquet", "{study}/{arm}/{seed}/score/trajectories.parquet"),
+        rf"(?P<study>{_STUDY})/series/.+",
+        ("{study}/*/seed*/score/token_losses.parquet",),
     ),
     Place(
         "ablate",
@@ -75,12 +75,6 @@ PLACES = (
         ("{arm}/train.json", "{arm}/{seed}/train/checkpoints/*.safetensors"),
     ),
     Place(
-        "look",
-        "reinduce.judge",
-        rf"looks/(?P<study>{_STUDY})\.(?P<name>{_NAME})/look\d+\.json",
-        ("{study}/claims/{name}.json",),
-    ),
-    Place(
         "judge",
         "reinduce.judge",
         rf"claims/(?P<study>{_STUDY})\.(?P<name>{_NAME})\.json",
@@ -88,7 +82,7 @@ PLACES = (
     ),
     Place("ledger", "reinduce.judge", r"ledger\.(parquet|json)", ("claims/*.json",)),
     Place("figure", "reinduce.report", r"figures/.+", ("*/train.json",)),
-    Place("index", "reinduce.report", r"(index|seeds)\.html", ("ledger.json",)),
+    Place("index", "reinduce.report", r"index\.html", ("ledger.json",)),
 )
 """The place of each stage."""
 
