@@ -47,6 +47,11 @@ class Job:
     workdir: str
     nodes: tuple[str, ...]
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its state is final; a job that ends is COMPLETING until its node has cleaned up."""
+        return self.state not in ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING")
+
 
 def find_program(name: str) -> str | None:
     """Find a program; the PATH of an ordinary user often lacks the folders of the daemons."""

@@ -59,7 +59,7 @@ class OnCluster(Project):
                 run.kill()
                 run.wait()
             for job in self.jobs():
-                if job.state in ("PENDING", "RUNNING"):
+                if not job.has_ended:
                     self.cluster.cancel(job.id)
 
     def read_output(self) -> str:

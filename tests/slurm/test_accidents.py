@@ -22,9 +22,7 @@ def test_a_job_near_its_time_limit_stops_and_the_retry_resumes(project):
     long = training_options(LONG | {"steps": 60_000}, max_hours=0.01)
     with project.running(*long, "--retries", "1", "--", TARGET) as run:
         wait_for(lambda: has_saved_state(project), "no state was saved")
-        first = wait_for(
-            lambda: [j for j in project.jobs("train") if j.state not in ("PENDING", "RUNNING")], "the job does not end"
-        )
+        first = wait_for(lambda: [job for job in project.jobs("train") if job.has_ended], "the job does not end")
         log = next((project.root / "results/logs/slurm").rglob(f"{first[0].id}.log")).read_text()
         assert first[0].state == "FAILED" and "the job's time is nearly over; saved at step" in log
         wait_for(lambda: "resumed from step" in read_training_logs(project), "the training was not resumed")
