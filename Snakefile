@@ -22,6 +22,8 @@ include: "workflow/rules/report.smk"
 
 onstart:
     stop_polling(workflow.scheduler)
+    cache_records(workflow.persistence)
+    update_once_for_many(workflow.dag)
     # Before any job is submitted. A job of this workflow on another machine must not cancel the others.
     if not workflow.remote_exec:
         try:

@@ -5,6 +5,10 @@
 COMMANDS = {
     "check": ("reinduce.cluster.resolve", "check the whole configuration and print which runs it asks for"),
     "schemas": ("reinduce.config.command", "write the schemas of the configuration files"),
+    "register": (
+        "reinduce.config.command",
+        "register claims that are new or were amended, before their seeds are judged",
+    ),
     "docs": ("reinduce.config.pages", "write the pages of metrics and terms from the declarations"),
     "data": ("reinduce.data.command", "make a task's data and frozen evaluation sets"),
     "train": ("reinduce.train.command", "train seeds of an arm"),
@@ -12,7 +16,8 @@ COMMANDS = {
     "series": ("reinduce.score.series", "components of all runs' per-token losses"),
     "ablate": ("reinduce.ablate.command", "ablate the heads of a run"),
     "attribute": ("reinduce.attribute.command", "attribute logits to the heads of a run"),
-    "judge": ("reinduce.judge.command", "judge one claim"),
+    "look": ("reinduce.judge.command", "judge one claim by the seeds of a look"),
+    "judge": ("reinduce.judge.command", "write one claim's verdict from the looks at it"),
     "ledger": ("reinduce.judge.command", "join all verdicts in one table"),
     "figure": ("reinduce.report.command", "execute one figure's notebook"),
     "index": ("reinduce.report.command", "write the report's front page"),

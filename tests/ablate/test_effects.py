@@ -42,8 +42,8 @@ def rescaled(losses, is_answer):
 def answers(is_answer):
     """A metric that is no mean of losses: its summand says what some documents contribute."""
 
-    def summand(losses_CBT1, sets, examples, rows):
-        assert examples == 6 and "heldout" in sets
+    def summand(losses_CBT1, sets, documents, rows):
+        assert documents == slice(0, 6) and "heldout" in sets
         return {KIND: rescaled(losses_CBT1, is_answer[rows]) / is_answer.sum()}
 
     return Metric(
@@ -65,7 +65,7 @@ def effects(pairs, answers):
     direction = torch.randn(6, generator=generator)
     settings = MetricSettings(icl_position_ranges=pairs, loss_slope_positions=(32, 120))
     metrics = find_all("metric") | {"answers": answers}
-    return AblationMetrics(metrics, {"heldout": Examples(tokens, index)}, settings, 6, direction)
+    return AblationMetrics(metrics, {"heldout": Examples(tokens, index)}, settings, slice(0, 6), direction)
 
 
 def by_name(effects, losses, rows=slice(None)):
@@ -108,7 +108,7 @@ def test_rows_say_what_is_not_measured(pairs):
     tokens = torch.arange(128).expand(2, -1)
     sets = {"heldout": Examples(tokens, torch.tensor([3, 4]))}
     settings = MetricSettings(icl_position_ranges=pairs, loss_slope_positions=(32, 120))
-    effects = AblationMetrics(find_all("metric"), sets, settings, 2, None)
+    effects = AblationMetrics(find_all("metric"), sets, settings, slice(0, 2), None)
     [value] = effects.measure(torch.ones(1, 2, 127))
     rows = {row["metric"]: row["value"] for row in effects.rows(value, value)}
     assert rows["before_after"] is None and rows["icl_score_copyable"] is None
@@ -131,6 +131,6 @@ def test_rows_carry_versions_baselines_and_the_number_of_documents(effects, loss
 def test_a_choice_of_metrics_without_losses_measures_what_there_is(pairs, answers):
     sets = {"heldout": Examples(torch.randint(1, 30, (6, 128)), torch.arange(1, 7))}
     settings = MetricSettings(icl_position_ranges=pairs, loss_slope_positions=(32, 120))
-    effects = AblationMetrics({"answers": answers}, sets, settings, 6, None)
+    effects = AblationMetrics({"answers": answers}, sets, settings, slice(0, 6), None)
     assert effects.weighted == [] and effects.unmeasured == ["before_after"]
     assert set(by_name(effects, torch.ones(2, 6, 127))) == {f"answers:{KIND}"}

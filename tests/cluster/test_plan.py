@@ -1,13 +1,14 @@
 """What rules read, write and run, for two small studies that are made up here."""
 
+import dataclasses
 import importlib.metadata
 from pathlib import Path
 
 import pytest
 
 from reinduce.cli import JOB_SEPARATOR, build_parser
-from reinduce.cluster import plan as planning
 from reinduce.cluster.plan import Plan
+from reinduce.cluster.stage_files import STAGE_SPECS
 from reinduce.config.job_specs import ArmSpec, CheckpointSpec, GraftSpec, ModelSpec, TrainSpec
 from reinduce.config.metric_settings import MetricSettings, PositionRanges
 from reinduce.config.resolved import Resolved, Run
@@ -131,7 +132,7 @@ def test_a_grafted_arm_reads_the_checkpoint_of_another_seed(plan):
     assert [argument for argument in grafted.params["jobs"]({}) if argument in checkpoints] == checkpoints
 
 
-@pytest.mark.parametrize("stage", planning.STAGE_SPECS)
+@pytest.mark.parametrize("stage", STAGE_SPECS)
 def test_commands_accept_the_arguments_of_their_jobs(plan, stage):
     for rule in plan.group_rules(stage):
         arguments = rule.params["jobs"]({"seed": "1"})
@@ -174,16 +175,37 @@ def test_a_figure_reads_the_arms_that_it_names_or_else_all_of_its_study(plan, tm
     assert both.report_entry["caption"] == (tmp_path / "second/figures/both.rst").as_posix()
 
 
-def test_scores_and_folders_of_all_runs_are_listed(plan):
+def test_runs_that_a_look_adds_are_compared_with_each_other_alone(plan):
+    for name, seeds in (("paper/a", range(2, 4)), ("second/long", range(2, 3))):
+        plan.resolved.runs[name] = dataclasses.replace(plan.resolved.runs[name], further=(seeds,))
+    rules = {rule.label: rule for rule in plan.series_rules()}
+    assert set(rules) == {
+        *("paper.t.look1", "paper.t.look2", "paper.other.look1", "second.t.look1", "second.t.look2"),
+    }
+    outputs = name_outputs(rules["paper.t.look1"])
+    assert {path.split("/")[-1] for path in outputs if "trajectories" not in path} == {
+        f"{arm}.seed{seed}.parquet" for arm in ("a", "grafted") for seed in (0, 1)
+    }
+    later = rules["paper.t.look2"]
+    assert name_outputs(later)[:2] == [
+        "out/paper/series/t/a.seed2.parquet",
+        "out/paper/series/t/a.seed2.trajectories.parquet",
+    ]
+    assert {path.parent.as_posix() for path in later.inputs["scores"]} == {f"out/paper/a/seed{k}/score" for k in (2, 3)}
+    assert later.params["options"] == [
+        *("--look", 2, "--out", "out/paper/series/t"),
+        *("--runs", "out/paper/a/seed2/score", "out/paper/a/seed3/score"),
+    ]
+
+
+def test_scores_of_all_runs_are_listed(plan):
     assert len(plan.list_score_files()) == 4 * 2 * 2
-    folders = [path.as_posix() for path in plan.list_folders_on_task("paper", "t")]
-    assert folders == [f"out/paper/{arm}/seed{seed}" for arm in ("a", "grafted") for seed in (0, 1)]
 
 
 def test_a_claim_that_does_not_exist_is_named_with_those_that_do(plan):
     plan.resolved.claims["paper.one"] = {}
     with pytest.raises(ValueError, match=r"no claim paper\.two; there are: paper\.one"):
-        plan.list_evidence("paper", "two")
+        plan.list_evidence("paper", "two", 1)
 
 
 def test_sources_are_the_commands_modules_and_templates(plan, monkeypatch):

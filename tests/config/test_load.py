@@ -44,7 +44,7 @@ def test_resolving_imports_no_torch(scale):
     """Every job of a cluster resolves the configuration anew; importing torch would take longer than that."""
     program = (
         "import sys; from pathlib import Path\n"
-        "import reinduce.cluster.resolve, reinduce.judge.evidence, reinduce.config.task_definition\n"
+        "import reinduce.cluster.resolve, reinduce.judge.claims, reinduce.config.task_definition\n"
         f"reinduce.cluster.resolve.load({{'scale': {scale!r}}}, Path({str(ROOT)!r}))\n"
         "assert 'torch' not in sys.modules\n"
     )
@@ -64,7 +64,7 @@ def test_the_laptop_scale_has_the_seeds_that_verdicts_need():
 def test_replicates_are_counted_from_the_first_seed_on():
     resolved = load({"scale": "smoke", "first_seed": 700}, ROOT)
     assert {run.seeds[0] for run in resolved.runs.values()} == {700}
-    assert {seeds[0] for claim in resolved.claims.values() for seeds in claim["seeds"].values()} == {700}
+    assert {seeds[0] for claim in resolved.claims.values() for seeds in claim["looks"][0].values()} == {700}
 
 
 def test_a_graft_is_taken_from_one_of_the_donors_own_seeds():
@@ -175,14 +175,14 @@ def test_faults_in_a_studys_own_files_are_found(project):
     claims[1]["criterion"]["fails"] = {"above": 0.05}
     claims[2]["reads"] = {"scores": ["attn7"]}
     claims[3]["reads"] = {"scores": ["$who"]}
-    claims[6]["reads"] = {"score": ["attn1"], "loss_components": ["attn1"], "runs": ["other2023/attn1"]}
+    claims[6]["reads"] = {"score": ["attn1"], "loss_components": ["attn9"], "runs": ["other2023/attn1"]}
     claims[5]["id"] = claims[4]["id"]
     (folder / "claims.yaml").write_text(yaml.safe_dump(claims))
     text = "\n".join(problems(project))
     for part in ("6 heads do not divide", "no 'nothing'", "overlap", "attn7", "$who", "given twice"):
         assert part in text
     assert "reads: no 'score'; there are: runs" in text
-    assert "loss_components: no 'olsson2022/attn1'; there are: olsson2022/repeated_phrases, olsson2022/synonyms" in text
+    assert "loss_components: no 'olsson2022/attn9'; there are: olsson2022/attn1, olsson2022/attn2" in text
     assert "runs: no 'other2023/attn1'" in text
 
 
@@ -358,3 +358,62 @@ def test_tables_of_heads_are_not_read_of_models_without(project):
             told = f"review2026/{arm} has no attention heads, and so no {table}"
             assert sum(line.endswith(told) and any(f"{part}: " in line for part in where) for line in found) == 1
     assert len(found) == 3
+
+
+def test_heads_that_would_be_judged_on_documents_on_which_they_were_chosen_are_told(project):
+    path = project / "workflow/scales/smoke.yaml"
+    path.write_text(path.read_text().replace("  examples: 8\n", "  examples: 25\n"))
+    found = problems(project, scale="smoke")
+    assert (
+        "workflow/scales/smoke.yaml: ablate: heads are chosen by previous_token on the first 8 held-out documents of "
+        "repeated_phrases and judged on the last 25, but it has 32; give it more, or judge fewer"
+    ) in found
+
+
+@pytest.mark.parametrize(
+    ("budget", "ends"),
+    [({}, [13, 20]), ({"seeds": 19}, [13]), ({"seeds": 7}, [7]), ({"seeds": 3}, [5])],
+)
+def test_looks_have_so_many_times_the_seeds_as_far_as_the_budget_allows(budget, ends):
+    run = load({"seed_factor": 2.5, "budget": budget, "first_seed": 2000}, ROOT).runs["olsson2022/attn2"]
+    assert [block.stop - 2000 for block in run.blocks] == ends and run.seeds.start == 2000
+    assert [len(run.seeds_at(look)) for look in range(1, len(ends) + 1)] == ends
+
+
+@pytest.mark.parametrize("name", ["claims.yaml", "calibration.yaml"])
+@pytest.mark.parametrize("text", ["5", "true", "2026-11-01", "{a: 1}"])
+def test_a_file_of_entries_must_be_a_list(project, name, text):
+    (project / "workflow/studies/olsson2022" / name).write_text(text)
+    assert f"workflow/studies/olsson2022/{name}: a list of entries is expected" in problems(project)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("holds: {below: 0.2}", "holds: {below: .nan}"),
+        ("holds: {below: 0.2}", "holds: {below: -.inf}"),
+        ("deviation: {at_most: 0.046,", "deviation: {at_most: .inf,"),
+        ("value_range: [0, 1]", "value_range: [.nan, 1]"),
+        ("value_range: [0, 1]", "value_range: [1, 0]"),
+        ("value: 0.25", "value: .nan"),
+        ("value: 0.25", "interval: [0.3, 0.2]"),
+        ("statement: In", 'statement: "" # In'),
+    ],
+)
+def test_numbers_of_claims_are_finite_and_texts_not_empty(project, before, after):
+    path = project / "workflow/studies/olsson2022/claims.yaml"
+    assert before in path.read_text()
+    path.write_text(path.read_text().replace(before, after, 1))
+    found = problems(project)
+    assert len(found) == 1 and found[0].startswith("workflow/studies/olsson2022/claims.yaml: abrupt-icl: "), found
+
+
+@pytest.mark.parametrize("values", [{"seed_factor": float("inf")}, {"first_seed": 2**63}])
+def test_no_number_of_config_yaml_is_without_limit(project, values):
+    (found,) = problems(project, **values)
+    assert next(iter(values)) in found
+
+
+def test_no_arm_has_seeds_without_limit(project):
+    (found,) = problems(project, overrides={"olsson2022": {"attn2": {"seeds": [3, 100_000_000]}}})
+    assert "from 1 to 10000 is expected" in found

@@ -13,13 +13,13 @@ from pydantic import BaseModel
 
 from reinduce import studies
 from reinduce.ablate.joint import ABLATIONS, OTHER_INTERVENTIONS
-from reinduce.config import job_specs, metric_settings, user_config, yaml
+from reinduce.config import claim_files, job_specs, metric_settings, user_config, yaml
 from reinduce.config.describe import describe_keys
 from reinduce.config.find import find_all
 from reinduce.config.glossary import PLACES, TERMS_FILE
 from reinduce.config.pages import format_pages, list_studies
-from reinduce.judge.criteria import Criterion, Threshold
-from reinduce.judge.verdicts import Verdict, apply_control, judge_seeds
+from reinduce.judge.criteria import Criterion, SeedLaw, Threshold
+from reinduce.judge.verdicts import Verdict, apply_control, apply_family, judge_seeds
 from reinduce.replay.compare import CLASSES
 from reinduce.tables.schemas import SCHEMAS
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 STUDIES = list_studies([studies.OWN_FOLDER])
 UP = {"holds": Threshold("above", 0.7), "fails": Threshold("below", 0.3)}
-MEAN, MEDIAN, BOUNDED = Criterion("mean", **UP), Criterion("median", **UP), Criterion("mean", **UP, value_range=(0, 1))
+MEAN, SHARE = Criterion(SeedLaw("mean", deviation=0.05), **UP), Criterion(SeedLaw("share", (0, 1)), **UP)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_every_table_and_every_column_has_its_line(glossary):
 def test_every_key_of_the_configuration_has_its_line(glossary):
     classes = [
         cls
-        for module in (user_config, job_specs, metric_settings)
+        for module in (user_config, claim_files, job_specs, metric_settings)
         for cls in vars(module).values()
         if isinstance(cls, type)
         and cls.__module__ == module.__name__
@@ -122,11 +122,14 @@ def reasons() -> list[tuple[str, str]]:
         judge([0.2, 0.5, 0.8]),
         judge([0.8, None, 0.8]),
         judge([0.8, 0.9]),
-        judge([0.8, 0.81, 0.82], MEDIAN),
-        judge([0.8, 0.8, 0.8]),
-        judge([1, 1, 1], BOUNDED),
+        judge([0.5, 0.5, 0.5]),
+        judge([0.6, 0.7, 0.8]),
+        judge([0.9] * 5 + [0.1] * 5),
+        judge([1, 1, 1], SHARE),
         apply_control(high, high, [0.8, 0.81, 0.82], MEAN),
-        apply_control(high, judge([0.71, 0.8, 0.99]), [0.71, 0.8, 0.99], MEAN),
+        apply_control(high, judge([0.71, 0.72, 0.71]), [0.71, 0.72, 0.71], MEAN),
+        apply_control(high, judge([None, None]), [None, None], MEAN),
+        apply_family(high, 1000),
     ]
     return [(verdict.verdict, verdict.reason) for verdict in found]
 

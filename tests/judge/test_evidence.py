@@ -1,12 +1,13 @@
 """A query has access to the tables that it declares and to nothing else."""
 
 import threading
+import time
 
 import duckdb
 import pytest
 
 from reinduce import tables
-from reinduce.judge import evidence, query
+from reinduce.judge import checks, evidence, query
 
 PLAIN = "SELECT seed, value FROM trajectories"
 
@@ -44,21 +45,21 @@ def test_scores_are_those_of_the_schedule(plant):
 def test_series_join_the_trajectories(plant):
     root = plant("two", [0.1, 0.2, 0.3])
     rows = [{"study": "paper", "arm": "two", "seed": k, "metric": "pca_turn_angle", "value": 9.0 + k} for k in range(3)]
-    tables.write_rows("trajectories", rows, root / "paper/series/words.trajectories.parquet")
-    tables.write_rows(
-        "loss_components",
-        [{"study": "paper", "arm": "two", "seed": 0, "step": 0, "component": 0, "value": 2.0}],
-        root / "paper/series/words.parquet",
-    )
+    for row in rows:
+        file = root / f"paper/series/words/two.seed{row['seed']}.parquet"
+        tables.write_rows("trajectories", [row], file.with_suffix(".trajectories.parquet"))
+        point = {"study": "paper", "arm": "two", "seed": row["seed"], "step": 0, "component": 1, "value": row["value"]}
+        tables.write_rows("loss_components", [point], file)
     sql = "SELECT seed, sum(value) AS value FROM trajectories GROUP BY seed"
-    assert run_query(sql, root, {"series_trajectories": ["words"]}) == {0: 9, 1: 10, 2: 11}
-    both = {"series_trajectories": ["words"], "trajectories": ["two"]}
+    assert run_query(sql, root, {"series_trajectories": ["two"]}) == {0: 9, 1: 10, 2: 11}
+    both = {"series_trajectories": ["two"], "trajectories": ["two"]}
     assert run_query(sql, root, both) == {
         0: 9.1,
         1: 10.2,
         2: 11.3,
     }
-    assert run_query("SELECT seed, value FROM loss_components", root, {"loss_components": ["words"]}) == {0: 2}
+    found = run_query("SELECT seed, value FROM loss_components", root, {"loss_components": ["two"]})
+    assert found == {0: 9, 1: 10, 2: 11}
 
 
 def test_values_that_are_not_finite_are_not_measured(plant):
@@ -72,6 +73,27 @@ def test_a_seed_twice_or_no_seed_is_an_error(plant, extra):
     root = plant("two", [0.1, 0.2, 0.3])
     with pytest.raises(ValueError, match="seed of its own; see seed (1|None)"):
         run_query(f"{PLAIN} UNION ALL {extra}", root, {"trajectories": ["two"]})
+
+
+def test_a_million_rows_of_which_no_seed_is_trained_end_soon(plant):
+    sql = "SELECT range // 2 AS seed, 0.5 AS value FROM range(1000000), (SELECT count(*) FROM trajectories)"
+    started = time.process_time()
+    with pytest.raises(ValueError, match="see seed 0, 1, 10, .* and 499992 more"):
+        run_query(sql, plant("two", [0.1]), {"trajectories": ["two"]}, seeds=1)
+    assert time.process_time() - started < 30
+
+
+def test_hours_are_the_same_in_every_time_zone(plant, monkeypatch):
+    root = plant("two", [0.1, 0.2, 0.3])
+    for zone in ("UTC", "Asia/Tokyo"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        found = run_query(
+            "SELECT seed, hour(to_timestamp(0)) AS value FROM trajectories", root, {"trajectories": ["two"]}
+        )
+        assert found == {0: 0, 1: 0, 2: 0}
+    monkeypatch.undo()
+    time.tzset()
 
 
 def test_a_query_that_breaks_on_the_data_is_an_error(plant):
@@ -124,7 +146,7 @@ def test_a_query_reaches_no_file_network_or_setting(plant, sql):
     sql = sql.format(file=root / "secret.csv", root=root)
     with pytest.raises(ValueError, match="evidence"):
         run_query(sql, root, {"trajectories": ["two"]})
-    assert evidence.check_query(sql, {"trajectories": ["two"]}, {})
+    assert checks.check_query(sql, {"trajectories": ["two"]}, {})
     assert sorted(root.rglob("*")) == before
 
 
@@ -162,6 +184,9 @@ def test_python_variables_are_not_tables():
         "(SELECT count(*) FROM (SHOW TABLES))",
         "pg_backend_pid()",
         "length(uuid()::VARCHAR)",
+        "epoch(current_localtimestamp())",
+        "epoch(current_localtime())",
+        "(SELECT count(*) FROM duckdb_tables) + (WITH duckdb_tables AS (SELECT 1) SELECT count(*) FROM duckdb_tables)",
     ],
 )
 def test_a_query_that_need_not_come_out_again_is_refused(plant, value):
@@ -169,7 +194,7 @@ def test_a_query_that_need_not_come_out_again_is_refused(plant, value):
     root = plant("two", [0.1, 0.2, 0.3])
     with pytest.raises(ValueError, match="again|each|only"):
         run_query(sql, root, {"trajectories": ["two"]})
-    assert evidence.check_query(sql, {"trajectories": ["two"]}, {}).startswith("evidence: ")
+    assert checks.check_query(sql, {"trajectories": ["two"]}, {}).startswith("evidence: ")
 
 
 @pytest.mark.parametrize(
@@ -242,9 +267,15 @@ ARM = PLAIN + " WHERE arm = $arm"
         (ARM, READS, {"arm": 3}, "every $name must be bound"),
         (ARM, READS, {"arm": "two", "metric": "x"}, "$metric: bound by `with`, but not used"),
         (ARM, READS | {"runs": ["two"]}, {"arm": "two"}, "runs: declared under `reads`, but not read"),
-        (ARM, {"series_trajectories": ["words"], "runs": ["two"]}, {"arm": "two"}, "runs: declared"),
+        (ARM, {"series_trajectories": ["two"], "runs": ["two"]}, {"arm": "two"}, "runs: declared"),
         ("SELECT seed, step AS value FROM trajectories", READS, {"arm": "two"}, '"step" not found'),
-        ("SELECT seed, loss AS value FROM train_log", READS, {"arm": "two"}, "train_log does not exist"),
+        (
+            "SELECT seed, loss AS value FROM train_log",
+            READS,
+            {"arm": "two"},
+            "there is no table train_log; `reads` allows",
+        ),
+        (f"{PLAIN}, (SELECT count(*) FROM pg_settings)", READS, {"arm": "two"}, "there is no table pg_settings"),
         ("WITH trajectories AS (SELECT 0 AS seed, 1 AS value) " + PLAIN, READS, {"arm": "two"}, "but not read"),
         ("SELECT seed, arm, value FROM trajectories", READS, {"arm": "two"}, "columns must be seed, value"),
         ("SELECT value, seed FROM trajectories", READS, {"arm": "two"}, "columns must be seed, value"),
@@ -255,11 +286,13 @@ ARM = PLAIN + " WHERE arm = $arm"
     ],
 )
 def test_a_wrong_query_is_reported_without_results(sql, reads, bindings, complaint):
-    problem = evidence.check_query(sql, reads, bindings)
+    problem = checks.check_query(sql, reads, bindings)
     assert complaint in problem
     assert "\n" not in problem
 
 
-@pytest.mark.parametrize("reads", [READS, {"series_trajectories": ["words"]}, {"trajectories": ["two", "other/one"]}])
+@pytest.mark.parametrize(
+    "reads", [READS, {"series_trajectories": ["other/one"]}, {"trajectories": ["two", "other/one"]}]
+)
 def test_a_correct_query_is_accepted(reads):
-    assert evidence.check_query(ARM + " AND value > $least; -- that is all", reads, {"arm": "two", "least": 1}) is None
+    assert checks.check_query(ARM + " AND value > $least; -- that is all", reads, {"arm": "two", "least": 1}) is None

@@ -1,6 +1,8 @@
 """Two planted runs side by side: each kind of difference is found and classified."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,8 +28,10 @@ def table(digest="a", files=6, **means: float) -> Group:
     return Group("table", files, digest, {f"value of {name}": mean for name, mean in (means or {"match": 0.5}).items()})
 
 
-def row(claim="abrupt", verdict="holds", estimate=0.5, ci_low=0.4, ci_high=0.6) -> dict:
-    more = {"n_seeds": 5, "reason": "", "control_verdict": "fails"}
+def row(claim="abrupt", verdict="holds", estimate=0.5, ci_low=0.4, ci_high=0.6, first=0) -> dict:
+    centre = 0.5 if estimate is None else estimate
+    values = {str(first + seed): centre + 0.04 * (seed - 2) for seed in range(5)}
+    more = {"n_seeds": 5, "reason": "", "control_verdict": "fails", "criterion": "mean above 0.2", "values": values}
     numbers = {"estimate": estimate, "ci_low": ci_low, "ci_high": ci_high}
     return {"study": "paper", "claim": claim, "verdict": verdict} | numbers | more
 
@@ -109,6 +113,16 @@ def test_without_an_interval_the_estimates_must_be_equal():
         assert change.result == expected, estimate
 
 
+@pytest.mark.parametrize(("estimate", "expected"), [(0.58, WITHIN), (0.62, DIFFERENT)])
+def test_on_other_seeds_an_estimate_must_lie_in_the_prediction_interval(estimate, expected):
+    """0.5 ± 2.776 · 0.063 · √(1/5 + 1/5)."""
+    [change] = compare.compare_verdicts(run(claims=[row(estimate=estimate, first=7)]), run(claims=[row()]))
+    assert (change.result, change.replication.pooled) == (expected, pytest.approx((estimate + 0.5) / 2))
+    assert change.replication.prediction_high == pytest.approx(0.5 + 2.7764 * 0.0632456 * 0.4**0.5, rel=1e-4)
+    lines = format_comparison(Comparison(run(seeds=(7, 8)), run(), [], [change]), Path("x"))
+    assert f"{int(expected == WITHIN)} of 1 estimates lie in the reference's 95 % prediction interval." in lines
+
+
 def test_on_other_seeds_only_verdicts_are_compared():
     reference = run(claims=[row(f"c{i}") for i in range(40)] + [row("open", "inconclusive")])
     candidate = [row(f"c{i}", "fails" if i < 2 else "holds", estimate=9) for i in range(40)] + [row("open")]
@@ -117,11 +131,46 @@ def test_on_other_seeds_only_verdicts_are_compared():
     # Two of forty changed; the claim that was inconclusive is not counted.
     assert compare.count_unchanged(found.verdict_changes) == (38, 40) and found.agrees
     lines = "\n".join(format_comparison(found, Path("results/reference")))
-    assert "38 of 41 verdicts are unchanged on other seeds; of those that hold or fail in the reference, " in lines
+    assert "38 of 41 verdicts are unchanged on other seeds; of those that are decided in the reference, " in lines
     assert " in the reference, 38 of 40 (95.0%)." in lines
     assert "paper.c0: reference holds (0.5 [0.4, 0.6]), candidate fails (9 [0.4, 0.6])" in lines
     candidate[2] |= {"verdict": "inconclusive"}
     assert not compare_inventories(run(claims=candidate, seeds=(7, 8)), reference, ALLOWED).agrees
+
+
+def test_on_other_seeds_a_claim_that_held_alone_may_hold():
+    claims = [row("one", "holds alone"), row("two", "holds"), row("three", "holds alone")]
+    candidate = [row("one", "holds", first=7), row("two", "holds alone", first=7), row("three", "fails", first=7)]
+    found = compare_inventories(run(claims=candidate, seeds=(7, 8)), run(claims=claims), ALLOWED)
+    assert [change.unchanged for change in found.verdict_changes] == [True, True, False]
+    same = compare_inventories(run(claims=[row("one", "holds")]), run(claims=[row("one", "holds alone")]), ALLOWED)
+    assert not same.verdict_changes[0].unchanged
+
+
+def test_a_claim_that_was_run_alone_is_compared_by_its_word_alone():
+    """Only the ledger, which has all claims of a family, can say that a claim holds within the family's error."""
+    own, other = (row(verdict=word) | {"looks": [{"verdict": "holds alone"}]} for word in ("holds alone", "holds"))
+    for partial, expected in ((True, IDENTICAL), (False, DIFFERENT)):
+        found = compare_inventories(run(claims=[own]), run(claims=[other]), ALLOWED, partial)
+        assert found.verdict_changes[0].result == expected
+
+
+def test_claims_have_the_ledgers_words_and_files_the_seeds_of_the_looks_that_were_taken(tmp_path):
+    looks = [{"paper/two": [0, 1]}, {"paper/two": [0, 1, 2]}, {"paper/two": [0, 1, 2, 3]}]
+    claims = {f"paper.{name}": {"looks": looks} for name in ("lifted", "stale", "unread")}
+    resolved = SimpleNamespace(claims=claims, runs={"paper/two": SimpleNamespace(seeds=range(2))})
+    (tmp_path / "claims").mkdir()
+    once, twice = [{"look": 1}], [{"look": 1}, {"look": 2}]
+    for name, taken in (("lifted", once), ("stale", twice)):
+        content = {"study": "paper", "claim": name, "verdict": "holds alone", "looks": taken}
+        (tmp_path / f"claims/paper.{name}.json").write_text(json.dumps(content))
+    rows = [{"study": "paper", "claim": name, "verdict": "holds", "looks": once} for name in ("lifted", "stale")]
+    assert [row["verdict"] for row in inventory._read_claims(resolved, tmp_path)] == ["holds alone"] * 2
+    (tmp_path / "ledger.json").write_text(json.dumps({"claims": rows}))
+    found = inventory._read_claims(resolved, tmp_path)
+    assert [row["verdict"] for row in found] == ["holds", "holds alone"]
+    assert inventory._find_seeds(resolved, found) == {"paper/two": [0, 1, 2]}
+    assert inventory._find_seeds(resolved, found[:1]) == {"paper/two": [0, 1]}
 
 
 @pytest.mark.parametrize(("result", "agrees"), [(IDENTICAL, True), (WITHIN, True), (DIFFERENT, False), (ABSENT, False)])

@@ -97,7 +97,7 @@ def write_results(root: Path, seeds: dict[str, int], checkpoints: int, indices: 
     for study, task in dict.fromkeys(
         (study, facts[0]) for study, _, facts in arms if facts[0] != "fewshot_classification"
     ):
-        _write_components(root / study / "series" / f"{task}.parquet", study, task, seeds[task], checkpoints)
+        _write_components(root / study / "series" / task, study, task, seeds[task], checkpoints)
     return root
 
 
@@ -254,27 +254,20 @@ def _answers(spec: ArmSpec, strength: dict, rng):
             yield row | {"metric": metric, "value": value}
 
 
-def _write_components(path: Path, study: str, task: str, seeds: int, checkpoints: int) -> None:
-    rows = []
-    for arm, (its_task, _, _, mlp, middle) in STUDIES[study].items():
-        if its_task != task:
-            continue
+def _write_components(folder: Path, study: str, task: str, seeds: int, checkpoints: int) -> None:
+    arms = ((arm, mlp, middle) for arm, (its_task, _, _, mlp, middle) in STUDIES[study].items() if its_task == task)
+    for (arm, mlp, middle), seed in itertools.product(arms, range(seeds)):
+        run = {"study": study, "arm": arm, "seed": seed}
         steps = 4000 if mlp else 1600
-        for seed, step in itertools.product(range(seeds), range(0, steps + 1, max(1, steps // checkpoints))):
+        points = []
+        for step in range(0, steps + 1, max(1, steps // checkpoints)):
             done = _change(step, steps, middle, seed)
             first, second = -10 + 30 * done, 8 - 20 * (1 - math.exp(-step / steps * 8)) + 12 * done + 0.4 * seed
             for component, value in ((1, first + seed * 0.3), (2, second)):
-                row = {"study": study, "arm": arm, "seed": seed, "step": step}
-                rows.append(row | {"component": component, "value": value})
-    tables.write_rows("loss_components", rows, path)
-    turns = [
-        {"study": study, "arm": arm, "seed": seed, "metric": "pca_turn_angle", "metric_version": 1}
-        | {"value": None if middle is None else 100.0 + seed}
-        for arm, (its_task, _, _, _, middle) in STUDIES[study].items()
-        for seed in range(seeds)
-        if its_task == task
-    ]
-    tables.write_rows("trajectories", turns, path.with_suffix(".trajectories.parquet"))
+                points.append(run | {"step": step, "component": component, "value": value})
+        tables.write_rows("loss_components", points, folder / f"{arm}.seed{seed}.parquet")
+        angle = {"metric": "pca_turn_angle", "metric_version": 1, "value": None if middle is None else 100.0 + seed}
+        tables.write_rows("trajectories", [run | angle], folder / f"{arm}.seed{seed}.trajectories.parquet")
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from reinduce.report import command, index, ledger
+from reinduce.report.seeds import place_seeds, render_seeds
 from reinduce.trace.files import write_text
-from tests.planted import plant_manifest
+from tests.planted import plant_manifest, plant_run
 
 LONG = "a-claim-whose-name-" + "goes-on-" * 12
 SCRIPT = "<script>alert('x')</script> & more"
@@ -64,14 +65,17 @@ def make_page(written, out) -> str:
     # The page accepts only files that a rule made.
     results = written[0].parent
     settings = [write_text(results / name, "{}") for name in ("paper2020/arm/train.json", "paper2020/claims/one.json")]
-    verdict = write_text(results / "claims/paper2020.one.json", "{}")
-    plant_manifest("judge", settings[1:], [verdict])
+    names = ("paper2020/arm/seed0/score/x.parquet", "looks/paper2020.one/look1.json", "claims/paper2020.one.json")
+    table, look, verdict = (write_text(results / name, "{}") for name in names)
+    plant_manifest("score", plant_run(results, "paper2020/arm", 0), [table])
+    plant_manifest("look", [settings[1], table], [look])
+    plant_manifest("judge", [settings[1], look], [verdict])
     plant_manifest("ledger", [verdict], written[:1], results / "ledger.manifest.json")
     plant_manifest("figure", settings[:1], written[1:])
     parser = argparse.ArgumentParser()
     command.add_index_arguments(parser)
     made = command.run_index(parser.parse_args([str(written[0]), "--figures", str(written[1]), "--out", str(out)]))
-    assert list(made.outputs) == [out] and set(made.inputs) == set(written)
+    assert list(made.outputs) == [out, out.with_name("seeds.html")] and set(made.inputs) == set(written)
     return out.read_text()
 
 
@@ -81,8 +85,15 @@ def test_the_front_page_links_and_counts(written, tmp_path):
     assert 'href="claims/paper2020.heads-copy.json"' in page
     assert "0.912 [0.85, 0.97]" in page and "the paper&#39;s number" in page and "no heads" in page
     assert "Heads &amp; tails" in page and "&amp;amp;" not in page
-    counts = re.findall(r'<b>(\d+)</b><span class="badge \w+">(\w+)</span>', page)
-    assert counts == [("1", "holds"), ("1", "fails"), ("1", "inconclusive")]
+    counts = re.findall(r'<b>(\d+)</b><span class="badge ([\w-]+)">', page)
+    assert counts == [
+        ("1", "holds"),
+        ("0", "holds-alone"),
+        ("1", "fails"),
+        ("0", "in-between"),
+        ("1", "inconclusive"),
+        ("0", "void"),
+    ]
 
 
 def test_the_front_page_escapes_values_and_is_self_contained(written, tmp_path):
@@ -91,6 +102,40 @@ def test_the_front_page_escapes_values_and_is_self_contained(written, tmp_path):
     assert 'href="claims/paper2020.a%3Cb.json"' in page
     assert not re.findall(r"https?://|<link|@import", page)
     assert page == make_page(written, tmp_path / "index.html")
+
+
+def seeds_row(claim, values, without, **changes) -> dict:
+    facts = {"study": "paper2020", "claim": claim, "verdict": "holds", "criterion": "mean above 1 (fails below 0)"}
+    facts |= {"statement": "A <claim>.", "unit": "heads", "ci_low": 1.5, "ci_high": 9.0}
+    return facts | {"values": values, "without": without} | changes
+
+
+def test_seeds_that_a_verdict_rests_on_are_shown_first_and_ringed():
+    steady = seeds_row("steady", {"0": 2.0, "1": 3.0}, {})
+    resting = seeds_row("resting", {"0": 2.0, "7": 4.0, "8": None}, {"7": "inconclusive"})
+    page = render_seeds({"scale": "laptop", "claims": [steady, resting]})
+    assert page.index("paper2020.resting") < page.index("paper2020.steady")
+    assert page.count("inconclusive without seed 7") == 1 and page.count("seed 7: 4; inconclusive without it") == 1
+    assert page.count('r="6"') == 4, "a seed without a value has no point"
+    assert "A &lt;claim&gt;." in page and not re.findall(r"https?://|<link|@import|<script", page)
+
+
+def test_no_seed_is_ringed_where_every_one_is_needed():
+    row = seeds_row("few", {"0": 2.0, "1": 3.0}, {"0": "inconclusive", "1": "inconclusive"})
+    page = render_seeds({"scale": "laptop", "claims": [row, seeds_row("one", {"0": 2.0, "1": 3.0}, {"1": "fails"})]})
+    assert page.index("paper2020.one") < page.index("paper2020.few")
+    assert page.count("fewer seeds would not do: inconclusive without any one of them") == 1
+    assert page.count("without seed") == page.count("without it<") == 1
+
+
+def test_seeds_lie_between_thresholds_as_their_values_do():
+    found = place_seeds(seeds_row("one", {"0": 0.5, "1": 2.0}, {}))
+    assert [seed["at"] for seed in found["seeds"]] == [26.0, 98.0]
+    assert (found["fails"]["at"], found["holds"]["at"]) == (2.0, 50.0)
+    assert found["interval"] == [74.0, 100.0], "an end beyond all values is cut"
+    assert place_seeds(seeds_row("one", {"0": None}, {})) is None
+    same = place_seeds(seeds_row("one", {"0": 1.0}, {}, criterion="mean above 1 (fails below 1)", ci_low=None))
+    assert same["seeds"][0]["at"] == 50.0 and same["interval"] is None
 
 
 def test_thumbnails_are_small(written, tmp_path):
@@ -110,7 +155,7 @@ def test_show_prints_a_table_and_the_path_of_the_report(written):
     assert max(map(len, lines)) <= ledger.MAX_WIDTH
     assert re.fullmatch(r"A-01  heads-copy +holds +0\.912 \[0\.85, 0\.97\] +5 +anatomy", lines[2])
     assert "…" in lines[4] and "inconclusive" in lines[4]
-    assert "3 claims at scale laptop: 1 holds, 1 fails, 1 inconclusive" in lines
+    assert "3 claims at scale laptop: 1 holds, 0 holds alone, 1 fails, 0 in between, 1 inconclusive, 0 void" in lines
     assert lines[-1] == f"The report: {written[0].parent / 'index.html'}"
     (written[0].parent / "ledger.refused.txt").touch()
     assert "THIS LEDGER IS OUTDATED" in command.format_results(written[0].parent).splitlines()[-1]

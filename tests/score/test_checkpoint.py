@@ -1,6 +1,7 @@
 """Metrics of a checkpoint, put together: what a model has is measured, and what it lacks is left out."""
 
 import pytest
+import torch
 
 from reinduce.config.declare import Metric, Tolerance
 from reinduce.score.checkpoint import CheckpointScorer
@@ -26,7 +27,8 @@ def test_every_metric_of_the_plan_has_rows_with_its_version_and_its_number_of_ex
     assert {row["metric"].split(":")[0] for row in found.rows} == measured
     assert {row["metric_version"] for row in found.rows} == {1}
     n = {row["metric"]: row["n_items"] for row in found.rows}
-    assert (n["loss"], n["prefix_matching"], n["copying"], n["previous_token"]) == (20, 10, 10, 20)
+    assert (n["loss"], n["prefix_matching"], n["copying"], n["previous_token"]) == (20, 10, 10, 8)
+    assert (n["prefix_matching:first_half"], n["prefix_matching:second_half"]) == (5, 5)
     assert n["ov_eigenvalues"] == 1, "weights are read once"
     assert all(len(layer) == 4 for layers in found.of_heads.values() for layer in layers)
     assert found.of_heads["qk_trace"][0] == [None] * 4 and None not in found.of_heads["qk_trace"][1]
@@ -38,6 +40,17 @@ def test_chosen_metrics_alone_are_measured_with_what_they_need(score):
     whole = score("repeated_phrases")
     assert found.of_heads == {name: whole.of_heads[name] for name in found.of_heads}
     assert found.of_model["loss"] == whole.of_model["loss"]
+
+
+def test_halves_of_the_examples_are_measured_apart(score):
+    """The mean over two halves of one size is that over the whole."""
+    found = score("repeated_phrases")
+    first, second, whole = (
+        torch.tensor(found.of_heads[name])
+        for name in ("prefix_matching:first_half", "prefix_matching:second_half", "prefix_matching")
+    )
+    assert torch.allclose((first + second) / 2, whole, atol=1e-6) and not torch.equal(first, second)
+    assert not any(":" in name for name in score("repeated_phrases", chosen=["copying"]).of_heads)
 
 
 def test_the_curve_of_heads_is_that_of_the_best(score):

@@ -44,13 +44,15 @@ def test_the_job_of_a_failed_node_runs_again_from_the_last_saved_state(project, 
 
 
 def test_after_a_killed_snakemake_the_next_one_cancels_the_jobs_that_are_left_before_it_submits(project):
-    with project.running(*training_options(LONG), "--", TARGET) as first:
+    # On a busy machine Snakemake needs a while to start again; the job must not have ended by then.
+    longer = training_options(LONG | {"steps": 15_000})
+    with project.running(*longer, "--", TARGET) as first:
         wait_for(lambda: has_saved_state(project), "no state was saved")
         first.kill()
         first.wait()
         [left] = [job for job in project.jobs("train") if job.state == "RUNNING"]
-        project.run_snakemake("--unlock", *training_options(LONG))
-        output = project.run_snakemake(*PROFILE, *training_options(LONG), "--", TARGET)
+        project.run_snakemake("--unlock", *longer)
+        output = project.run_snakemake(*PROFILE, *longer, "--", TARGET)
     assert f"cancelling 1 jobs of an earlier run: {left.id}" in output
     jobs = project.jobs("train")
     assert [job.state for job in jobs] == ["CANCELLED", "COMPLETED"]

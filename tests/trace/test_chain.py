@@ -207,6 +207,22 @@ def test_manifests_that_contradict_each_other_are_found(made):
     assert faults(made) == [expected]
 
 
+def test_a_second_manifest_hides_nothing_of_the_first(made):
+    """It has the present hash and fewer inputs, and its name comes first."""
+    write_text(made / ONE / "a.txt", "z")
+    copy = made / TWO / "a.manifest.json"
+    plant_manifest("train", [made / "results/paper/two/train.json"], [made / TWO / "b.txt"], copy)
+    assert any(fault.startswith(f"{ONE}/a.txt: ") for fault in faults(made))
+
+
+@pytest.mark.parametrize("foreign", ["notes.py", "results/paper/two/train.json"])
+def test_a_ledger_is_made_of_verdicts_alone(made, foreign):
+    verdict, ledger = (write_text(made / "results" / name, "{}") for name in ("claims/paper.one.json", "ledger.json"))
+    plant_manifest("ledger", [verdict, made / foreign], [ledger], made / "results/ledger.manifest.json")
+    reasons = [fault.reason for fault in Chain(made / "results").find_faults([str(ledger)])]
+    assert any(reason.endswith("which is not one that such a file is made from") for reason in reasons)
+
+
 @pytest.mark.parametrize(
     ("command", "inputs", "output", "reason"),
     [

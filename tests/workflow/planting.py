@@ -15,10 +15,9 @@ import pyarrow.parquet as pq
 
 from reinduce import tables
 from reinduce.config.job_specs import ArmSpec, read_spec
-from reinduce.config.layout import SERIES_TABLES, bound_reads, run_table_files, series_file
-from reinduce.judge import evidence
+from reinduce.config.layout import bound_reads, run_table_files, schema_name
 from reinduce.judge.criteria import Threshold, read_criterion
-from reinduce.judge.statistics import min_equal_seeds
+from reinduce.judge.statistics import min_seeds
 from reinduce.judge.verdicts import apply_control, judge_seeds
 
 TRIALS = 600
@@ -38,13 +37,9 @@ class Planter:
         # Opening a database takes longer than a query.
         self.database = duckdb.connect(":memory:", config={"threads": 1})
         self.criterion = criterion = read_criterion(claim["criterion"])
-        self.seeds = DRAWN
-        if criterion.value_range is not None:
-            # Enough to decide even where all values are equal.
-            ends = dict(zip(("below", "above"), criterion.value_range, strict=True))
-            thresholds = (criterion.holds, criterion.fails)
-            needed = (min_equal_seeds(ends[one.side], one, criterion.value_range) for one in thresholds)
-            self.seeds = max(DRAWN, *needed)
+        needed = (min_seeds(criterion.law, one) for one in (criterion.holds, criterion.fails))
+        # So few decide if all lie as far beyond as they can; those drawn do not.
+        self.seeds = max(3 * DRAWN, *(3 * least for least in needed))
         self.own, self.other = claim["with"], claim["with"] | claim["control"]["with"]
         self.reads = {}
         for bindings in (self.own, self.other):
@@ -53,14 +48,12 @@ class Planter:
         self.real = {table: self._rows(table, names) for table, names in self.reads.items()}
 
     def _files(self, table: str, name: str, results: Path, seed: int) -> list[Path]:
-        if table in SERIES_TABLES:
-            return [series_file(results, table, name)]
         arm = read_spec(ArmSpec, self.results / name / "train.json")
         return run_table_files(table, results / name / f"seed{seed}", arm)
 
     def _rows(self, table: str, names: list[str]) -> pa.Table:
         """The first seed's rows of some arms, repeated for each drawn seed."""
-        schema = evidence.QUERY_NAMES.get(table, table)
+        schema = schema_name(table)
         paths = [path for name in names for path in self._files(table, name, self.results, 0)]
         read = tables.read_table(schema, paths)
         read = self._completed(read.filter(pc.equal(read["seed"], 0)))
@@ -103,6 +96,9 @@ class Planter:
                     shape = generator.uniform(0, 1, (1 if alike else DRAWN, each)) ** generator.choice([0.3, 1, 3])
                     drawn = np.broadcast_to(levels * shape, (DRAWN, each)).reshape(-1)
                     values = drawn * (1 + 1e-3 * generator.uniform(-1, 1, len(rows)))
+                    if np.isfinite(self.criterion.law.value_range).any() and generator.random() < 0.5:
+                        # Shares and correlations have ends, and criteria may lie close to them.
+                        values = np.clip(values, *self.criterion.law.value_range)
                     place = rows.column_names.index(column)
                     rows = rows.set_column(place, column, pa.array(values, pa.float64()))
             found[table] = rows
@@ -127,9 +123,7 @@ class Planter:
         for table, names in wanted.items():
             arms = [name.split("/")[1] for name in names]
             rows = planted[table]
-            if table not in SERIES_TABLES:
-                rows = rows.filter(pc.is_in(rows["arm"], pa.array(arms)))
-            united.setdefault(evidence.QUERY_NAMES.get(table, table), []).append(rows)
+            united.setdefault(schema_name(table), []).append(rows.filter(pc.is_in(rows["arm"], pa.array(arms))))
         for table, parts in united.items():
             self.database.register(table, pa.concat_tables(parts))
         statement = duckdb.extract_statements(self.claim["evidence"])[0]
@@ -174,11 +168,15 @@ class Planter:
 
         wanted = "holds" if threshold == self.criterion.holds else "fails"
         own = query_seeds(self.own)
-        judged = judge_seeds(own, own, self.criterion)
-        if judged.verdict != wanted:
+        try:
+            judged = judge_seeds(own, own, self.criterion)
+            if judged.verdict != wanted:
+                return False
+            other = query_seeds(self.other)
+            control = judge_seeds(other, other, self.criterion)
+        except ValueError:
+            # Values outside of the criterion's range.
             return False
-        other = query_seeds(self.other)
-        control = judge_seeds(other, other, self.criterion)
         return apply_control(judged, control, other.values(), self.criterion).verdict == wanted
 
     def _draw_each_seed(self, threshold: Threshold, generator: np.random.Generator) -> dict[str, pa.Table] | None:
@@ -204,13 +202,10 @@ class Planter:
                 for path, rows in self._parts(table, name, planted[table], results):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     pq.write_table(rows, path)
-        seeds = {name: list(range(self.seeds)) for name in self.claim["seeds"]}
-        return json.loads(json.dumps(self.claim)) | {"seeds": seeds}
+        looks = [{name: list(range(self.seeds)) for name in self.claim["looks"][0]}]
+        return json.loads(json.dumps(self.claim)) | {"looks": looks, "family_size": 1}
 
     def _parts(self, table: str, name: str, rows: pa.Table, results: Path) -> Iterator[tuple[Path, pa.Table]]:
-        if table in SERIES_TABLES:
-            yield series_file(results, table, name), rows
-            return
         rows = rows.filter(pc.equal(rows["arm"], name.split("/")[1]))
         for seed in range(self.seeds):
             own = rows.filter(pc.equal(rows["seed"], seed))

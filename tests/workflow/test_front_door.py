@@ -11,6 +11,7 @@ def test_a_claim_needs_only_its_own_arms(fresh):
         "train_olsson2022_attn2": 5,
         "score_olsson2022_attn1": 5,
         "score_olsson2022_attn2": 5,
+        "look": 1,
         "claim": 1,
     }
 

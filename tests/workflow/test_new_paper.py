@@ -90,7 +90,7 @@ def test_an_edit_of_the_papers_metric_scores_its_arms_again_and_nothing_else(pro
         more = {rule: n - everything.get(rule, 0) for rule, n in project.count_planned_jobs().items()}
     finally:
         path.write_text(before)
-    assert {rule.split("_")[0] for rule in planned} == {"score", "claim", "figure"}
+    assert {rule.split("_")[0] for rule in planned} == {"score", "look", "claim", "figure"}
     assert {rule for rule, n in more.items() if n} == planned and all("olsson" not in rule for rule in planned)
     refused = reinduce(project, "trace", f"{STUDY}.uniform-is-uniform", "--results", "results/smoke")
     assert refused.returncode == 0, "put back, all holds again"

@@ -10,7 +10,7 @@ import yaml
 
 from reinduce.judge.claims import judge_claim
 from tests.project import ROOT
-from tests.workflow.planting import DRAWN, Planter
+from tests.workflow.planting import Planter
 
 CLAIMS = [
     f"{path.parent.name}.{claim['id']}"
@@ -43,7 +43,7 @@ def test_evidence_on_either_side_determines_the_verdict(name, planter, tmp_path)
         planted = plant.search(getattr(plant.criterion, side))
         assert planted is not None, f"no rows were found for which it {side}"
         claim = plant.write(planted, tmp_path / side)
-        judged, _ = judge_claim(claim, tmp_path / side)
+        judged, _ = judge_claim(claim, 1, tmp_path / side)
         assert judged["verdict"] == side, judged["reason"]
 
 
@@ -78,7 +78,8 @@ def seeds_shuffled_between_rows(tables):
 
 
 def seeds_shuffled_in_one_of_two_tables(tables):
-    shifted = {seed: (seed + 1) % DRAWN for seed in range(DRAWN)}
+    seeds = sorted(set(tables["ablations"]["seed"].to_pylist()))
+    shifted = dict(zip(seeds, [*seeds[1:], seeds[0]], strict=True))
     return tables | {"ablations": relabelled(tables["ablations"], "seed", shifted)}
 
 
@@ -165,9 +166,9 @@ def test_corrupted_evidence_changes_or_voids_the_verdict(corrupt, name, planter,
     plant = planter(name)
     # Shuffling seeds has an effect only if seeds differ.
     planted = plant.search(plant.criterion.holds, unlike=corrupt is seeds_shuffled_in_one_of_two_tables)
-    assert judge_claim(plant.write(planted, tmp_path / "before"), tmp_path / "before")[0]["verdict"] == "holds"
+    assert judge_claim(plant.write(planted, tmp_path / "before"), 1, tmp_path / "before")[0]["verdict"] == "holds"
     try:
-        judged, _ = judge_claim(plant.write(corrupt(planted), tmp_path / "after"), tmp_path / "after")
+        judged, _ = judge_claim(plant.write(corrupt(planted), tmp_path / "after"), 1, tmp_path / "after")
     except (ValueError, FileNotFoundError) as refused:
         assert "seed" in str(refused)
     else:

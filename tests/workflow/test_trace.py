@@ -76,15 +76,20 @@ class TestTrace:
     def test_json_has_every_file_with_its_hash(self, smoke):
         content = json.loads(run_trace(smoke, "--json").stdout)
         assert content["faults"] == [] and content["claim"]["claim"] == "abrupt-icl"
-        [table] = [
-            node for node in content["chain"]["inputs"] if "attn2" in node["name"] and "trajectories" in node["name"]
+        looks = [node for node in content["chain"]["inputs"] if "/looks/" in node["name"]]
+        tables = [
+            node
+            for look in looks
+            for node in look["inputs"]
+            if "attn2" in node["name"] and "trajectories" in node["name"]
         ]
+        [table] = tables
         assert len(table["files"]) == 2 and table["verified"] and table["rules"] == ["score_olsson2022_short1"]
 
     def test_the_commands_are_those_that_ran_in_order(self, smoke):
         lines = run_trace(smoke, "--command").stdout.splitlines()
         stages = [line.split()[1] for line in lines if line.startswith("reinduce ")]
-        assert stages == ["data", "train", "score", "judge"]
+        assert stages == ["data", "train", "score", "look", "judge"]
         assert any(
             line.startswith("snakemake --cores all --config scale=smoke -- results/smoke/claims/") for line in lines
         )
@@ -198,16 +203,30 @@ def test_tampering_is_refused_with_its_reason(restored, tamper):
 
 @pytest.mark.parametrize("tamper", [t for t in TAMPERED if t is not change_configuration], ids=lambda t: t.__name__)
 def test_the_judge_refuses_too_and_keeps_the_old_verdict_with_a_note(restored, tamper):
-    verdict = restored.root / f"results/smoke/claims/{CLAIM}.json"
+    verdict = restored.root / f"results/smoke/looks/{CLAIM}/look1.json"
     before = verdict.read_bytes()
     tamper(restored.root)
     claim = "results/smoke/olsson2022/claims/abrupt-icl.json"
-    done = reinduce(restored, "judge", CLAIM, "--claim", claim, "--results", "results/smoke", "--out", str(verdict))
+    asked = ["--claim", claim, "--look", "1", "--results", "results/smoke", "--out", str(verdict)]
+    done = reinduce(restored, "look", CLAIM, *asked)
     assert done.returncode == 3 and TAMPERED[tamper] in done.stderr
     assert verdict.read_bytes() == before
     note = restored.root / "results/smoke/ledger.refused.txt"
     assert TAMPERED[tamper] in note.read_text()
     note.unlink()
+
+
+def test_the_judge_refuses_a_look_that_was_edited(smoke):
+    name, out = f"results/smoke/looks/{CLAIM}/look1.json", f"results/smoke/claims/{CLAIM}.json"
+    look, verdict = smoke.root / name, smoke.root / out
+    before = verdict.read_bytes()
+    with restore_after(look):
+        look.write_text(look.read_text().replace("inconclusive", "holds"))
+        asked = ["--claim", "results/smoke/olsson2022/claims/abrupt-icl.json", "--looks", name]
+        done = reinduce(smoke, "judge", CLAIM, *asked, "--out", out)
+        assert done.returncode == 3 and "look1.json: it was cut short or changed after it was made" in done.stderr
+    assert verdict.read_bytes() == before
+    (smoke.root / "results/smoke/ledger.refused.txt").unlink()
 
 
 def test_the_front_page_refuses_an_outdated_figure(smoke):

@@ -12,6 +12,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from reinduce.cli import format_user_error
+from reinduce.cluster.checkpoints import cache_records, update_once_for_many
 from reinduce.cluster.orphans import QueueError, cancel_orphan_jobs
 from reinduce.cluster.plan import Plan
 from reinduce.cluster.polling import stop_polling
@@ -41,3 +42,13 @@ wildcard_constraints:
     seed=r"\d+",
     task=r"[a-z0-9_.]+",
     claim=NAME,
+    look=r"\d+",
+
+
+def find_taken_look(wildcards):
+    """The file of a look at a claim once that look was taken; Snakemake asks again after it."""
+
+    def find(look):
+        return checkpoints.look.get(study=wildcards.study, claim=wildcards.claim, look=look).output[0]
+
+    return find

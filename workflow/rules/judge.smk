@@ -1,15 +1,46 @@
-"""Judges claims and collects the verdicts.
+"""Judges claims, with more seeds while they are undecided, and collects the verdicts.
 
 Required: results/<study>/claims/<claim>.json; for each claim, the tables of the arms that it and its control read.
-Output: results/claims/<study>.<claim>.json, results/ledger.parquet, results/ledger.json.
-Steps: one job for each claim, then the ledger of all claims. Both run where Snakemake runs, because they take seconds
-and would wait longer in a queue.
+Output: results/looks/<study>.<claim>/look<k>.json, results/claims/<study>.<claim>.json, results/ledger.parquet,
+results/ledger.json.
+Steps: a look judges one claim by the seeds that its arms have by then. If more seeds could change its verdict and the
+configuration has a further look, that look needs more seeds of the arms that the claim reads, which are then trained
+and measured. The claim's verdict is that of its last look; the ledger has all verdicts. All of these run where
+Snakemake runs, because they take seconds and would wait longer in a queue.
 """
+
+
+checkpoint look:
+    input:
+        evidence=lambda w: plan.list_evidence(w.study, w.claim, int(w.look)),
+        claim=f"{RESULTS}/{{study}}/claims/{{claim}}.json",
+        sources=plan.stage_sources("look"),
+    output:
+        f"{RESULTS}/looks/{{study}}.{{claim}}/look{{look}}.json",
+    log:
+        plan.log_file("look", "{study}.{claim}.{look}"),
+    benchmark:
+        plan.benchmark_file("look", "{study}.{claim}.{look}")
+    priority: WHEN_READY
+    localrule: True
+    resources:
+        **plan.resources(megabytes=1000, minutes=10),
+    params:
+        rule="look",
+        name="{study}.{claim}",
+        results=subpath(output[0], ancestor=3),
+    message:
+        "look {wildcards.look}: {wildcards.study}.{wildcards.claim}"
+    shell:
+        plan.shell_command(
+            "look",
+            "{params.name:q} --claim {input.claim:q} --look {wildcards.look} --results {params.results:q} --out {output:q}",
+        )
 
 
 rule claim:
     input:
-        evidence=lambda w: plan.list_evidence(w.study, w.claim),
+        looks=lambda w: plan.list_looks(w.study, w.claim, find_taken_look(w)),
         claim=f"{RESULTS}/{{study}}/claims/{{claim}}.json",
         sources=plan.stage_sources("judge"),
     output:
@@ -25,13 +56,10 @@ rule claim:
     params:
         rule="claim",
         name="{study}.{claim}",
-        results=subpath(output[0], ancestor=2),
     message:
         "judge: {wildcards.study}.{wildcards.claim}"
     shell:
-        plan.shell_command(
-            "judge", "{params.name:q} --claim {input.claim:q} --results {params.results:q} --out {output:q}"
-        )
+        plan.shell_command("judge", "{params.name:q} --claim {input.claim:q} --looks {input.looks:q} --out {output:q}")
 
 
 rule ledger:

@@ -1,7 +1,7 @@
 """Draws the figures and writes the front page.
 
 Required: the tables that each figure reads, its notebook and its caption; results/ledger.json.
-Output: results/figures/<study>.<figure>.ipynb and .html, results/index.html.
+Output: results/figures/<study>.<figure>.ipynb and .html, results/index.html and seeds.html.
 Steps: one job for each figure, which runs its notebook, then the front page. All run where Snakemake runs, because
 they take seconds and would wait longer in a queue.
 """
@@ -41,7 +41,8 @@ rule index:
         figures=[f"{RESULTS}/figures/{study}.{figure}.html" for study, figure in plan.figures],
         sources=plan.stage_sources("index"),
     output:
-        f"{RESULTS}/index.html",
+        page=f"{RESULTS}/index.html",
+        seeds=f"{RESULTS}/seeds.html",
     log:
         plan.log_file("report", "index"),
     benchmark:
@@ -54,4 +55,4 @@ rule index:
     message:
         "index: the ledger's front page"
     shell:
-        plan.shell_command("index", "{input.ledger:q} --figures {input.figures:q} --out {output:q}")
+        plan.shell_command("index", "{input.ledger:q} --figures {input.figures:q} --out {output.page:q}")

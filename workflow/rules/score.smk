@@ -2,9 +2,9 @@
 
 Required: for each seed, its checkpoints; the evaluation sets of the task; train.json and metrics.json of the arm.
 Output: for each seed, score/step*.parquet (each is a target), score/trajectories.parquet and the tables of losses;
-for all runs of a study on a task, series/<task>.parquet and series/<task>.trajectories.parquet.
+for each run on a task with held-out documents, series/<task>/<arm>.seed<k>.parquet and .trajectories.parquet.
 Steps: one job scores all checkpoints of a job group's seeds. Then `series` computes the principal components of the
-losses of all runs on a task together.
+losses of all runs on a task together, for the seeds of each look.
 """
 
 for score in plan.group_rules("score"):
@@ -31,25 +31,25 @@ for score in plan.group_rules("score"):
             plan.shell_command("score", "{params.jobs:q}")
 
 
-rule series:
-    input:
-        losses=lambda w: [f"{run}/score/token_losses.parquet" for run in plan.list_folders_on_task(w.study, w.task)],
-        windows=lambda w: [f"{run}/score/trajectories.parquet" for run in plan.list_folders_on_task(w.study, w.task)],
-        sources=plan.stage_sources("series"),
-    output:
-        table=f"{RESULTS}/{{study}}/series/{{task}}.parquet",
-        trajectories=f"{RESULTS}/{{study}}/series/{{task}}.trajectories.parquet",
-    log:
-        plan.log_file("series", "{study}.{task}"),
-    benchmark:
-        plan.benchmark_file("series", "{study}.{task}")
-    priority: WHEN_READY
-    resources:
-        **plan.resources(megabytes=2000, minutes=30),
-    params:
-        rule="series",
-        runs=lambda w: [f"{run}/score" for run in plan.list_folders_on_task(w.study, w.task)],
-    message:
-        "series: components of losses, {wildcards.study} on {wildcards.task}"
-    shell:
-        plan.shell_command("series", "--runs {params.runs:q} --out {output.table:q}")
+for series in plan.series_rules():
+
+    rule:
+        name:
+            series.name
+        input:
+            **series.inputs,
+        output:
+            series.outputs,
+        log:
+            series.log,
+        benchmark:
+            series.benchmark
+        priority: WHEN_READY
+        resources:
+            **plan.resources(megabytes=2000, minutes=30),
+        params:
+            **series.params,
+        message:
+            f"series: {series.label}"
+        shell:
+            plan.shell_command("series", "{params.options:q}")

@@ -15,7 +15,7 @@ from reinduce.config.declare import Ablation
 from reinduce.config.job_specs import ArmSpec, checkpoint_name, read_spec, require
 from reinduce.config.metric_settings import AblateSpec, MetricSettings
 from reinduce.config.task_definition import TaskDefinition, read_task
-from reinduce.metrics.inputs import AblationInputs, EvaluationSets
+from reinduce.metrics.inputs import AblationInputs, EvaluationSets, halve
 from reinduce.metrics.training import read_window
 from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
 from reinduce.model.transformer import Transformer
@@ -124,6 +124,7 @@ def ablate_checkpoint(
             yield from heads.ablate_jointly(model, heads.plan_joint(scores))
     for ablation in own:
         tokens = sets[ablation.evaluation_set].tokens
+        tokens = tokens[halve(len(tokens))["second_half"]]
         inputs = AblationInputs(model, sets, tokens, scores, is_end=step in (steps[0], steps[-1]))
         facts = {"metric_version": ablation.version, "n_items": len(tokens)}
         yield from (facts | row for row in ablation.compute(inputs))

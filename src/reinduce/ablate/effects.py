@@ -16,26 +16,26 @@ from reinduce.metrics.of_stages import BEFORE_AFTER
 
 
 class AblationMetrics:
-    """Metrics of ablated copies of a model, on the first held-out documents."""
+    """Metrics of ablated copies of a model, on some held-out documents."""
 
     def __init__(
         self,
         metrics: Mapping[str, Metric],
         sets: EvaluationSets,
         settings: MetricSettings,
-        examples: int,
+        documents: slice,
         direction_B: Tensor | None,
     ):
         """Args:
         metrics: the arm's metrics; those that ablations measure count.
         sets: the task's evaluation sets.
         settings: how checkpoints are measured.
-        examples: how many documents count.
+        documents: the held-out documents that count.
         direction_B: the direction in which losses change, an entry a document; None: not measured.
         """
         heldout = sets["heldout"]
-        tokens_BT, index_B = heldout.tokens[:examples], heldout.column("loss_index")[:examples]
-        self.sets, self.examples = sets, examples
+        tokens_BT, index_B = heldout.tokens[documents], heldout.column("loss_index")[documents]
+        self.sets, self.documents, self.count = sets, documents, len(tokens_BT)
         weights: dict[str, Tensor | None] = {}
         self.versions = {name: metric.version for name, metric in metrics.items()}
         for name, metric in metrics.items():
@@ -61,7 +61,7 @@ class AblationMetrics:
         if self.weights_MBT1 is not None:
             parts.append(losses_CBT1.flatten(1).double() @ self.weights_MBT1[:, rows].flatten(1).T)
         for name, metric in self.summed.items():
-            for suffix, part_C in metric.summand(losses_CBT1, self.sets, self.examples, rows).items():
+            for suffix, part_C in metric.summand(losses_CBT1, self.sets, self.documents, rows).items():
                 names.append(f"{name}:{suffix}" if suffix else name)
                 parts.append(part_C[:, None])
         self.names = names
@@ -69,7 +69,7 @@ class AblationMetrics:
 
     def rows(self, values_M: Tensor, baseline_M: Tensor) -> Iterator[dict[str, Any]]:
         """Yield metric, value, baseline; null where there is nothing to measure."""
-        facts = {"n_items": self.examples}
+        facts = {"n_items": self.count}
         for name, value, before in zip(self.names, values_M.tolist(), baseline_M.tolist(), strict=True):
             version = self.versions[name.split(":")[0]]
             if name == BEFORE_AFTER.name:

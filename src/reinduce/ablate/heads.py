@@ -39,12 +39,16 @@ class HeadAblations:
         """Raises ValueError if there are fewer held-out documents than the ablation needs."""
         heldout = sets["heldout"]
         self.arm, self.seed, self.spec = arm, seed, spec
-        self.tokens, self.index = heldout.tokens[: spec.examples], heldout.column("loss_index")[: spec.examples]
         require(
-            len(self.tokens) == spec.examples,
-            f"{heldout.path}: {len(self.tokens)} examples, ablation needs {spec.examples}",
+            len(heldout) >= spec.examples, f"{heldout.path}: {len(heldout)} examples, ablation needs {spec.examples}"
         )
-        self._metrics = lambda examples, direction: AblationMetrics(metrics, sets, settings, examples, direction)
+        # The last documents: heads are chosen on other data, some by their attention on the first documents.
+        first = len(heldout) - spec.examples
+        documents = slice(first, len(heldout))
+        self.tokens, self.index = heldout.tokens[documents], heldout.column("loss_index")[documents]
+        self._metrics = lambda examples, direction: AblationMetrics(
+            metrics, sets, settings, slice(first, first + examples), direction
+        )
         self.swept = slice(spec.sweep_examples)
 
     def set_window(

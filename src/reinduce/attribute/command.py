@@ -14,6 +14,7 @@ from reinduce.attribute.paths import Edge, path_patching
 from reinduce.config.arm_contents import modules_of_arm
 from reinduce.config.job_specs import ArmSpec, read_spec
 from reinduce.config.task_definition import read_task
+from reinduce.metrics.inputs import halve
 from reinduce.metrics.of_stages import DIRECT_LOGIT, DIRECT_LOGIT_POSITIVE, PATH_LOSS
 from reinduce.model.ablation_values import collect_ablation_values
 from reinduce.model.checkpoint import checkpoint_path, load_checkpoint
@@ -43,12 +44,16 @@ def run_attribute(*jobs: argparse.Namespace) -> list[StageOutputs]:
 
 @torch.no_grad()
 def attribute_run(args: argparse.Namespace) -> StageOutputs:
-    """Write the `attributions` table of a run, for all its checkpoints."""
+    """Write the `attributions` table of a run, for all its checkpoints.
+
+    Repeated sequences of the second half alone: heads are chosen on the first.
+    """
     arm = read_spec(ArmSpec, args.train)
     if not arm.model.has_heads:
         raise ValueError(f"{args.train}: a {arm.model.mixer} has no heads whose effects could be attributed")
     repeated_file, random_file = args.data / "repeated.parquet", args.data / "random.parquet"
     repeated = EvaluationSet(repeated_file).tokens
+    repeated = repeated[halve(len(repeated))["second_half"]]
     period = EvaluationSet(random_file).tokens.shape[1] - 1
     steps = arm.train.checkpoints.steps(arm.train.steps)
     keys = {"study": arm.study, "arm": arm.arm, "seed": args.seed}

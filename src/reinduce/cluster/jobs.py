@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reinduce.config.arm_contents import estimate_core_seconds
 from reinduce.config.job_specs import ArmSpec
 from reinduce.config.layout import seed_folders
 from reinduce.config.resolved import Run
@@ -24,7 +25,7 @@ class JobGroup:
     """Runs that share a job: all seeds of short arms, or one seed of a long arm."""
 
     name: str
-    """'study/arm'; 'study/short<k>' for a group of several arms."""
+    """'study/arm'; 'study/short<k>' for a group of several arms; 'study/arm/look<k>' for seeds of a later look."""
     runs: Mapping[str, Run]
     """'study/arm' → its arm and seeds; all of one study."""
     all_seeds: bool
@@ -82,14 +83,16 @@ def group_jobs(runs: Mapping[str, Run], cluster: Cluster) -> list[JobGroup]:
     Short arms of a study share a job as long as the job stays short. A grafted arm needs the checkpoints of another
     arm, so the two are never in one group. If trainings may use several GPUs or machines, an arm whose batches have
     several parts gets a job for each seed, and each job uses all GPUs; any other long arm gets one job for all seeds,
-    and each GPU trains its own seeds.
+    and each GPU trains its own seeds. Seeds of later looks are never in one group with those of other arms, since a
+    look may need one arm alone.
 
     Args:
         runs: 'study/arm' → the arm and its seeds.
         cluster: the limits on GPUs and machines of one training job.
 
     Returns:
-        The groups, in the order of their first arms; each run is in exactly one of them.
+        The groups of the first look's seeds, in the order of their first arms, each run in exactly one of them; then
+        those of later looks, for arms of which a job trains several seeds.
     """
     groups: list[JobGroup] = []
     for name, run in runs.items():
@@ -104,14 +107,16 @@ def group_jobs(runs: Mapping[str, Run], cluster: Cluster) -> list[JobGroup]:
             groups.append(group)
         else:
             groups.append(dataclasses.replace(group, all_seeds=False))
-    return _name_groups(groups)
+    later = [later for group in groups if group.all_seeds for later in _group_later_looks(group)]
+    return [*_name_groups(groups), *later]
 
 
-def estimate_core_seconds(arm: ArmSpec) -> int:
-    """Estimate how many seconds the training of one seed of a small model takes on one core."""
-    model = arm.model
-    width = model.n_layers * model.d_model * (4 + 2 * model.mlp_ratio) + model.vocab_size
-    return round(arm.train.steps * arm.train.batch_size * model.n_ctx * model.d_model * width / 1e9) + 1
+def _group_later_looks(group: JobGroup) -> Iterator[JobGroup]:
+    for name, run in group.runs.items():
+        for look, seeds in enumerate(run.further, start=2):
+            yield JobGroup(
+                f"{name}/look{look}", {name: dataclasses.replace(run, seeds=seeds, further=())}, all_seeds=True
+            )
 
 
 def count_processes(group: JobGroup, cluster: Cluster) -> int:

@@ -4,15 +4,18 @@ The files in workflow/rules give Snakemake what this module computes. It does no
 can be tested alone. Paths come from `reinduce.config.layout`, job groups and resources from `reinduce.cluster.jobs`.
 """
 
+import json
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from reinduce.cluster.jobs import JobGroup, estimate_training_resources, group_jobs, resources_for
 from reinduce.cluster.planned_rule import PlannedRule, name_rule
+from reinduce.cluster.stage_files import STAGE_SPECS, STAGE_TABLE, list_arguments, list_outputs
 from reinduce.commands import JOB_SEPARATOR, stage_module
 from reinduce.config import layout
 from reinduce.config.arm_contents import modules_of_arm
@@ -20,17 +23,6 @@ from reinduce.config.job_specs import ArmSpec
 from reinduce.config.resolved import Resolved, Run
 from reinduce.config.task_definition import TaskDefinition
 from reinduce.trace.sources import study_modules, transitive_sources
-
-STAGE_SPECS = {
-    "train": ("train",),
-    "score": ("train", "metrics"),
-    "ablate": ("train", "metrics", "ablate"),
-    "attribute": ("train",),
-}
-"""Stage → the settings of each arm that it reads, by the names of their files."""
-
-STAGE_TABLE = {"ablate": "ablations", "attribute": "attributions"}
-"""Stage → the table that it makes, for stages that skip the arms without that table."""
 
 
 def package_versions(task: TaskDefinition) -> dict[str, str]:
@@ -43,27 +35,6 @@ def package_versions(task: TaskDefinition) -> dict[str, str]:
         Package → version, for the packages that the task names.
     """
     return {name: metadata.version(name) for name in task.packages() if list(metadata.Distribution.discover(name=name))}
-
-
-def list_outputs(stage: str, folder: Path, run: Run) -> list[Path]:
-    """List the files that a stage writes for one seed of an arm.
-
-    Args:
-        stage: train, score, ablate or attribute.
-        folder: the folder of the seed.
-        run: the arm and its task.
-    """
-    arm = run.arm
-    if stage == "train":
-        tables = [folder / layout.RUN_TABLES[table] for table in ("train_log", "runs")]
-        return [*tables, *layout.checkpoint_files(folder, arm)]
-    if stage == "score":
-        return layout.score_outputs(folder, arm, run.task)
-    return [folder / layout.RUN_TABLES[STAGE_TABLE[stage]]]
-
-
-Arguments = list[str | int | Path]
-"""What follows a command on its command line."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +120,16 @@ class Plan:
         ]
         return [self._plan_group(stage, group) for group in groups if group is not None]
 
+    def series_rules(self) -> list[PlannedRule]:
+        """Plan one rule for each study, task and look: the runs that the look adds are compared with each other."""
+        runs: dict[tuple[str, str, int], list[tuple[Run, Path]]] = {}
+        for name, run in self.resolved.runs.items():
+            if run.unavailable_reason("loss_components") is None:
+                for look, seeds in enumerate(run.blocks, start=1):
+                    found = runs.setdefault((run.arm.study, run.arm.task_name, look), [])
+                    found += [(run, folder) for folder in layout.seed_folders(self.results, name, seeds)]
+        return [self._plan_series(*which, found) for which, found in runs.items()]
+
     def figure_rules(self) -> list[PlannedRule]:
         """Plan one rule for each figure."""
         return [self._plan_figure(study, figure) for study, figure in self.figures]
@@ -162,26 +143,43 @@ class Plan:
             for file in layout.score_files(folder, run.arm)
         ]
 
-    def list_folders_on_task(self, study: str, task: str) -> list[Path]:
-        """List the seed folders of all runs of a study on a task."""
-        return [
-            folder
-            for name, run in self.resolved.runs.items()
-            if (run.arm.study, run.arm.task_name) == (study, task)
-            for folder in layout.seed_folders(self.results, name, run.seeds)
-        ]
+    def list_evidence(self, study: str, claim: str, look: int) -> list[Path]:
+        """List the files that a claim and its control read at a look.
 
-    def list_evidence(self, study: str, claim: str) -> list[Path]:
-        """List the files that a claim and its control read.
+        Raises:
+            ValueError: if there is no such claim, or no such look at it.
+        """
+        content = self._find_claim(f"{study}.{claim}")
+        if not 1 <= look <= len(content["looks"]):
+            raise ValueError(f"{study}.{claim} has {len(content['looks'])} looks, not {look}")
+        return layout.evidence_files(
+            self.results, content, look, {key: run.arm for key, run in self.resolved.runs.items()}
+        )
+
+    def list_looks(self, study: str, claim: str, find: Callable[[int], str]) -> list[str]:
+        """List the files of the looks at a claim: as many as it takes until more seeds can change nothing.
+
+        Args:
+            study: the claim's study.
+            claim: its name.
+            find: returns the file of a look that may be followed by another once it was taken.
 
         Raises:
             ValueError: if there is no such claim.
         """
         name = f"{study}.{claim}"
+        last = len(self._find_claim(name)["looks"])
+        files: list[str] = []
+        for look in range(1, last):
+            files.append(find(look))
+            if not json.loads(Path(files[-1]).read_text())["is_open"]:
+                return files
+        return [*files, layout.look_file(self.results, name, last).as_posix()]
+
+    def _find_claim(self, name: str) -> Mapping[str, Any]:
         if name not in self.resolved.claims:
             raise ValueError(f"no claim {name}; there are: {', '.join(self.resolved.claims)}")
-        runs = {key: (run.arm, run.seeds) for key, run in self.resolved.runs.items()}
-        return layout.evidence_files(self.results, self.resolved.claims[name], runs)
+        return self.resolved.claims[name]
 
     def list_data_files(self, tasks: Iterable[str]) -> list[Path]:
         """List the files of the data of tasks, each once."""
@@ -211,7 +209,8 @@ class Plan:
         """
         arguments: list[str] = []
         for run, each in group.iterate_seeds(seed):
-            arguments += [JOB_SEPARATOR, *map(str, self._list_arguments(stage, run.arm, each))]
+            source = self._find_source_checkpoint(run.arm, each) if run.arm.graft else None
+            arguments += [JOB_SEPARATOR, *map(str, list_arguments(stage, self.results, run.arm, each, source))]
         return arguments[1:]
 
     def _plan_data(self, task: str) -> PlannedRule:
@@ -249,6 +248,33 @@ class Plan:
             },
             resources=estimate_training_resources(group, self.resolved.cluster) if stage == "train" else {},
             core_seconds=group.core_seconds,
+        )
+
+    def _plan_series(self, study: str, task: str, look: int, runs: list[tuple[Run, Path]]) -> PlannedRule:
+        name = f"{study}.{task}.look{look}"
+        tables = ("token_losses", "trajectories")
+        scores = [file for run, folder in runs for t in tables for file in layout.run_table_files(t, folder, run.arm)]
+        outputs = [
+            file
+            for run, folder in runs
+            for table in layout.SERIES_TABLES
+            for file in layout.run_table_files(table, folder, run.arm)
+        ]
+        return PlannedRule(
+            name=name_rule("series", name),
+            label=name,
+            inputs={"scores": scores, "sources": self.stage_sources("series")},
+            outputs=outputs,
+            log=self.log_file("series", name),
+            benchmark=self.benchmark_file("series", name),
+            params={
+                "rule": name_rule("series", name),
+                "options": [
+                    *("--look", look),
+                    *("--out", layout.series_folder(Path(self.results, study), task).as_posix()),
+                    *("--runs", *(f"{folder.as_posix()}/score" for _, folder in runs)),
+                ],
+            },
         )
 
     def _plan_figure(self, study: str, figure: str) -> PlannedRule:
@@ -310,25 +336,6 @@ class Plan:
 
     def _find_source_checkpoint(self, arm: ArmSpec, seed: int) -> Path:
         source = self.resolved.runs[f"{arm.study}/{arm.graft.arm}"]
-        return layout.source_checkpoint_file(self.results, arm, seed, source.arm, source.seeds)
-
-    def _list_arguments(self, stage: str, arm: ArmSpec, seed: int) -> Arguments:
-        folder = Path(self.results, arm.study, arm.arm)
-        run = folder / f"seed{seed}"
-        data: Arguments = ["--seed", seed, "--data", f"{self.results}/data/{arm.task}"]
-        if stage == "train":
-            graft: Arguments = ["--source-checkpoint", self._find_source_checkpoint(arm, seed)] if arm.graft else []
-            return [folder / "train.json", *data, *graft, "--out", run / "train"]
-        read: Arguments = [*data, "--checkpoints", run / "train/checkpoints"]
-        if stage == "score":
-            return [folder / "metrics.json", "--train", folder / "train.json", *read, "--out", run / "score"]
-        if stage == "ablate":
-            specs: Arguments = [
-                folder / "ablate.json",
-                "--train",
-                folder / "train.json",
-                "--metrics",
-                folder / "metrics.json",
-            ]
-            return [*specs, *read, "--scores", run / "score", "--out", run / "ablate"]
-        return ["--train", folder / "train.json", *read, "--out", run / "attribute"]
+        # Seeds of one look only, so that a later look changes no seed's graft.
+        block = next((seeds for seeds in source.blocks if seed in seeds), source.seeds)
+        return layout.source_checkpoint_file(self.results, arm, seed, source.arm, block)

@@ -12,8 +12,12 @@ from reinduce.config import yaml
 from reinduce.config.find import find_all
 from reinduce.config.load import load
 from reinduce.config.resolved import Resolved, changed_claims
+from reinduce.config.user_config import Budget
 from reinduce.config.validate import ConfigError, note_unknown
 from reinduce.model.sites import METRIC_SITES, site_kind
+
+UNLIMITED = {"looks": None, "budget": {"seeds": None, "hours": None}}
+"""Values of config.yaml with which every claim has all its looks."""
 
 
 def resolve(values: Mapping, root: Path = Path()) -> Resolved:
@@ -47,14 +51,17 @@ def run_check(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: with every problem that was found.
     """
-    resolved = load({} if args.scale is None else {"scale": args.scale}, args.root)
+    values = {} if args.scale is None else {"scale": args.scale}
+    resolved = load(values, args.root)
     _check_metrics(resolved)
     _check_queries(resolved.claims.values())
+    notes = _check_seeds(resolved, values, args.root)
     print(f"scale {resolved.config.scale}, results in {resolved.results}")
     for name, run in resolved.runs.items():
         seeds = f"seeds {run.seeds[0]} to {run.seeds[-1]}"
+        seeds += f", up to {run.further[-1][-1]} for claims that they leave undecided" if run.further else ""
         print(f"  {name}: {seeds}, {run.arm.train.steps} steps, {len(run.steps)} checkpoints each")
-    print(f"  {len(resolved.claims)} claims")
+    print("\n".join([f"  {len(resolved.claims)} claims", *notes]))
 
 
 def _check_metrics(resolved: Resolved) -> None:
@@ -75,12 +82,36 @@ def _check_metrics(resolved: Resolved) -> None:
         raise ConfigError(problems)
 
 
+def _check_seeds(resolved: Resolved, values: Mapping, root: Path) -> list[str]:
+    """Check that the seeds of all looks can decide every claim, and return notes on what they cannot do.
+
+    Where fewer looks or a budget are asked for, claims that these leave undecided are a note; those that the studies'
+    own seeds cannot decide are wrong there too.
+    """
+    if not resolved.is_judged:
+        return []
+    from reinduce.judge.checks import check_seeds, list_alone
+
+    limited = resolved.config.looks is not None or resolved.config.budget != Budget()
+    whole = load({**values, **UNLIMITED}, root) if limited else resolved
+    problems = check_seeds(whole.claims.values())
+    if problems:
+        raise ConfigError(problems)
+    undecidable = [problem.split(":")[0] for problem in check_seeds(resolved.claims.values())]
+    alone = [name for name in list_alone(resolved.claims.values()) if name not in undecidable]
+    notes = {
+        "looks and budget leave too few seeds to decide": undecidable,
+        "with these seeds at best `holds alone`, without the error of its family": alone,
+    }
+    return [f"  {what}: {', '.join(names)}" for what, names in notes.items() if names]
+
+
 def _check_queries(claims: Collection[Mapping]) -> None:
     """Check that the queries of claims can be run: a wrong one must not be found only after a night of training."""
     if not claims:
         return
     # Every job resolves the configuration, and few have a new query: the others need not import a database.
-    from reinduce.judge.evidence import check_claims
+    from reinduce.judge.checks import check_claims
 
     problems = check_claims(claims)
     if problems:

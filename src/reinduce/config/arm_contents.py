@@ -146,3 +146,10 @@ def _ordered(metrics: Mapping[str, Metric]) -> Iterator[tuple[str, Metric]]:
 
     for name in metrics:
         yield from place(name)
+
+
+def estimate_core_seconds(arm: ArmSpec) -> int:
+    """Estimate how many seconds the training of one seed of a small model takes on one core."""
+    model = arm.model
+    width = model.n_layers * model.d_model * (4 + 2 * model.mlp_ratio) + model.vocab_size
+    return round(arm.train.steps * arm.train.batch_size * model.n_ctx * model.d_model * width / 1e9) + 1

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
 STUDIES = "reinduce.studies"
+HALVES = ("first_half", "second_half")
+"""Heads are chosen on the first half of an evaluation set and judged on the second."""
 Level = Literal["head", "layer", "model", "run", "effect"]
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -77,6 +79,9 @@ class Metric:
     """What it reads of the pass: `losses`, `logits`, `attention`, or a kind of activation site, such as `v`."""
     examples: int | None = None
     """How many examples of the set it uses; None: all."""
+    halves: bool = False
+    """Whether the first and last checkpoint also have rows of each half of its examples alone (`name:first_half`), so
+    that heads can be chosen on the first half and judged on the second."""
     after: tuple[str, ...] = ()
     """Metrics of the same checkpoint whose values it needs; of a run's metric, those whose curves it needs."""
     min_layers: int = 1
@@ -87,9 +92,9 @@ class Metric:
     """For means of losses: a function of the evaluation set and the settings that returns the weight of every
     predicted token [B T-1] (or None where no token counts). Ablations measure such metrics too."""
     summand: Callable[..., Any] | None = None
-    """For other metrics that ablations measure: a function of losses [C b T-1] of copies of the model on some rows of
-    the set, the evaluation sets, how many examples count in all, and the rows; it returns {suffix: [C]}, what these
-    rows contribute to the metric."""
+    """For other metrics that ablations measure: a function of losses [C b T-1] of copies of the model on some of the
+    documents that count, the evaluation sets, which documents count, and which of these the losses are of (both as
+    slices); it returns {suffix: [C]}, what the latter contribute to the metric."""
     owner: str = ""
     """The study that declares it; empty: the library."""
     module: str = ""

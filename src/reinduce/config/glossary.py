@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reinduce.config import job_specs, metric_settings, user_config
+from reinduce.config import claim_files, job_specs, metric_settings, user_config
 from reinduce.config.describe import code, describe_keys, describe_module, first_sentence, format_table
 from reinduce.tables.schemas import SCHEMAS
 
@@ -32,11 +32,15 @@ PLACES = {
     job_specs.CheckpointSpec: "`train.checkpoints`",
     job_specs.GraftSpec: "`graft` of an arm",
     job_specs.ArmSpec: "`train.json`",
-    user_config.Claim: "`claims.yaml`",
-    user_config.Source: "`source` of a claim",
-    user_config.Criterion: "`criterion` of a claim",
-    user_config.Side: "`holds` and `fails` of a criterion",
-    user_config.Control: "`control` of a claim",
+    claim_files.Claim: "`claims.yaml`",
+    claim_files.Calibration: "`calibration.yaml`",
+    claim_files.Source: "`source` of a claim",
+    claim_files.Criterion: "`criterion` of a claim",
+    user_config.Budget: "`budget` of config.yaml",
+    claim_files.PaperValue: "`paper_value` of a claim",
+    claim_files.Deviation: "`deviation` of a criterion",
+    claim_files.Side: "`holds` and `fails` of a criterion",
+    claim_files.Control: "`control` of a claim",
 }
 """Class of the configuration → where people write its keys."""
 

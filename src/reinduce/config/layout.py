@@ -3,9 +3,10 @@
 R/data/<task>/…
 R/<study>/<arm>/{train,metrics,ablate}.json
 R/<study>/<arm>/seed<k>/{train,score,ablate,attribute}/…
-R/<study>/series/<task>[.trajectories].parquet
+R/<study>/series/<task>/<arm>.seed<k>[.trajectories].parquet
+R/looks/<study>.<claim>/look<k>.json
 R/claims/<study>.<claim>.json · R/figures/<study>.<figure>.{ipynb,html}
-R/ledger.{parquet,json} · R/index.html
+R/ledger.{parquet,json} · R/index.html · R/seeds.html
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +28,8 @@ RUN_TABLES = {
 """Table → its file in a seed's folder. `scores` has one file a checkpoint instead."""
 
 SERIES_TABLES = {"loss_components": ".parquet", "series_trajectories": ".trajectories.parquet"}
-"""Table of all runs of a task → ending of its file. Rows of series_trajectories are trajectories."""
+"""Table that is computed from all runs of a task together → ending of a run's file. Rows of series_trajectories are
+trajectories."""
 
 TABLES = (*RUN_TABLES, "scores", *SERIES_TABLES)
 """What claims may read."""
@@ -60,7 +62,7 @@ def score_files(folder: Path, arm: ArmSpec) -> list[Path]:
 
 
 def source_checkpoint_file(results: Path | str, arm: ArmSpec, seed: int, source: ArmSpec, seeds: Sequence[int]) -> Path:
-    """The checkpoint from which a seed of an arm takes its graft; `seeds`: those of the source, one after another."""
+    """The checkpoint from which a seed of an arm takes its graft; `seeds`: those of the source in the same look."""
     given = seeds[(seed - seeds[0] + arm.graft.seed_offset) % len(seeds)]
     folder = Path(results, source.study, source.arm, f"seed{given}")
     return checkpoint_files(folder, source)[-1]
@@ -74,29 +76,33 @@ def score_outputs(folder: Path, arm: ArmSpec, task: TaskDefinition) -> list[Path
 
 
 def run_table_files(table: str, folder: Path, arm: ArmSpec) -> list[Path]:
-    """The files of a table in a seed's folder."""
+    """The files of a table of one run, whose seed's folder this is."""
+    if table in SERIES_TABLES:
+        return [series_folder(folder.parents[1], arm.task_name) / f"{arm.arm}.{folder.name}{SERIES_TABLES[table]}"]
     return score_files(folder, arm) if table == "scores" else [folder / RUN_TABLES[table]]
+
+
+def schema_name(table: str) -> str:
+    """The name of the schema of a table's rows, by which queries know them."""
+    return table.removeprefix("series_")
 
 
 def drawn_files(results: Path | str, tables: Iterable[str], runs: Runs) -> list[Path]:
     """Every file that a figure of some runs is drawn from."""
+    tables = [*tables, *(["series_trajectories"] if "loss_components" in tables else [])]
     found = []
     for name, (arm, seeds) in runs.items():
         found += [Path(results, arm.study, "seeds.json"), Path(results, name, "train.json")]
         found += [Path(results, name, "metrics.json")]
         for folder in seed_folders(results, name, seeds):
             for table in tables:
-                if table not in SERIES_TABLES:
-                    found += run_table_files(table, folder, arm)
-        task = f"{arm.study}/{arm.task_name}"
-        found += [series_file(results, t, task) for t in SERIES_TABLES if "loss_components" in tables]
+                found += run_table_files(table, folder, arm)
     return list(dict.fromkeys(found))
 
 
-def series_file(results: Path | str, table: str, name: str) -> Path:
-    """The file of a table of all runs of 'study/task'."""
-    study, task = name.split("/")
-    return Path(results, study, "series", f"{task}{SERIES_TABLES[table]}")
+def series_folder(study: Path, task: str) -> Path:
+    """The folder of what is computed from all runs of a study on a task; `study`: the study's folder of results."""
+    return study / "series" / task
 
 
 def data_files(results: Path | str, name: str, task: TaskDefinition) -> list[Path]:
@@ -105,7 +111,7 @@ def data_files(results: Path | str, name: str, task: TaskDefinition) -> list[Pat
 
 
 def bound_reads(reads: Mapping[str, list[str]], study: str, bindings: Mapping) -> dict[str, list[str]]:
-    """What a claim reads, with `$name` filled in and every arm or task as 'study/name'.
+    """What a claim reads, with `$name` filled in and every arm as 'study/arm'.
 
     Raises ValueError if a name is not bound to text.
     """
@@ -118,17 +124,32 @@ def bound_reads(reads: Mapping[str, list[str]], study: str, bindings: Mapping) -
     return found
 
 
-def evidence_files(results: Path | str, claim: Mapping, runs: Runs) -> list[Path]:
-    """Every file that a claim and its control read."""
+def common_seeds(reads: Mapping[str, list[str]], seeds: Mapping[str, Iterable[int]]) -> list[int]:
+    """Seeds that all arms have which are read.
+
+    `seeds`: 'study/arm' → its seeds. Raises ValueError if it lacks an arm.
+    """
+    arms = {name for names in reads.values() for name in names}
+    unknown = sorted(arms - set(seeds))
+    if unknown or not arms:
+        raise ValueError(f"looks: the claim lists no seeds of {', '.join(unknown) or 'any arm'}")
+    return sorted(set.intersection(*(set(seeds[name]) for name in arms)))
+
+
+def evidence_files(results: Path | str, claim: Mapping, look: int, arms: Mapping[str, ArmSpec]) -> list[Path]:
+    """Every file that a claim and its control read at a look, from 1 on."""
     found = set()
     for bindings in (claim["with"], claim["with"] | claim["control"]["with"]):
-        for table, names in bound_reads(claim["reads"], claim["study"], bindings).items():
+        reads = bound_reads(claim["reads"], claim["study"], bindings)
+        seeds = common_seeds(reads, claim["looks"][look - 1])
+        for table, names in reads.items():
             for name in names:
-                if table in SERIES_TABLES:
-                    found.add(series_file(results, table, name))
-                    continue
-                arm, seeds = runs[name]
                 found.add(Path(results, name, "train.json"))
                 for folder in seed_folders(results, name, seeds):
-                    found.update(run_table_files(table, folder, arm))
+                    found.update(run_table_files(table, folder, arms[name]))
     return sorted(found)
+
+
+def look_file(results: Path | str, name: str, look: int | str) -> Path:
+    """What a look at 'study.claim' found; looks are counted from 1."""
+    return Path(results, "looks", name, f"look{look}.json")

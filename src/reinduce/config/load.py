@@ -8,9 +8,10 @@ from typing import Any
 
 from reinduce import studies
 from reinduce.config import yaml
+from reinduce.config.arm_contents import metrics_of_arm
 from reinduce.config.declare import DeclarationError
 from reinduce.config.find import find_all
-from reinduce.config.resolve_claims import add_claims, check_figures, check_reads
+from reinduce.config.resolve_claims import add_claims, check_calibration, check_figures, check_reads
 from reinduce.config.resolve_runs import add_runs
 from reinduce.config.resolved import Resolved
 from reinduce.config.task_definition import TaskDefinition
@@ -59,17 +60,19 @@ def load(values: Mapping = MappingProxyType({}), root: Path = Path()) -> Resolve
         raise ConfigError(problems)
 
     resolved = Resolved(config, Path(config.results or scale.results), metrics=scale.metrics, ablate=scale.ablate)
+    resolved.is_judged = scale.is_judged
     resolved.studies, resolved.folders = found, {key: folders[key].format(key) for key in found}
     resolved.study_folders = [(root / folder).resolve().as_posix() for folder in config.study_folders]
     cluster = {**scale.cluster.model_dump(), **config.cluster}
     resolved.cluster = validated(Cluster, cluster, "config.yaml: cluster", problems)
-    _check_selections(resolved, problems)
     for key, study in found.items():
         check_figures(root, resolved.folders[key], study, problems)
         add_runs(resolved, key, study, scale, root, problems)
+    _check_selections(resolved, problems)
     for key in found:
         check_reads(resolved, key, problems)
         add_claims(resolved, key, root, problems)
+        check_calibration(resolved, key, root, problems)
     if problems:
         raise ConfigError(problems)
     return resolved
@@ -116,18 +119,34 @@ def _declared_tasks(found: Mapping[str, Study], problems: list[str]) -> dict[str
 
 
 def _check_selections(resolved: Resolved, problems: list[str]) -> None:
-    known = [name for name, metric in find_all("metric").items() if metric.level == "head"]
-    where = f"workflow/scales/{resolved.config.scale}.yaml: ablate.selections"
-    note_unknown([one.metric for one in resolved.ablate.selections], known, where, problems)
+    """Note metrics that there are not, and tasks where heads would be judged on documents on which they were chosen."""
+    known = {name: metric for name, metric in find_all("metric").items() if metric.level == "head"}
+    chosen, where = resolved.ablate.selections, f"workflow/scales/{resolved.config.scale}.yaml: ablate"
+    note_unknown([one.metric for one in chosen], known, f"{where}.selections", problems)
+    on_documents = [known[one.metric] for one in chosen if one.metric in known]
+    on_documents = [metric for metric in on_documents if metric.evaluation_set == "heldout"]
+    judged = resolved.ablate.examples
+    for run in resolved.runs.values():
+        there = run.task.set_sizes().get("heldout", 0)
+        for metric in on_documents if run.unavailable_reason("ablations") is None else ():
+            used = metric.examples or there
+            if used + judged > there > 0 and metric.name in metrics_of_arm(run.arm, run.task, run.settings):
+                problems.append(
+                    f"{where}: heads are chosen by {metric.name} on the first {used} held-out documents of "
+                    f"{run.arm.task} and judged on the last {judged}, but it has {there}; give it more, or judge fewer"
+                )
 
 
 def as_given(results: Path | None, root: Path = Path()) -> tuple[Resolved, dict]:
     """Return the configuration as it resolves now under the overrides with which `results` were last made, and these.
 
-    Raises ValueError if there are no results.
+    Raises ValueError if there are no results, or those of a run in another folder: its files are named from there.
     """
     folder = root / (load(root=root).results if results is None else results)
     if not (folder / CLI_OVERRIDES).is_file():
         raise ValueError(f"{folder}: no results are here ({CLI_OVERRIDES} is missing); make some, or give --results")
     given = json.loads((folder / CLI_OVERRIDES).read_text())
-    return load(yaml.typed(given), root), given
+    resolved = load(yaml.typed(given), root)
+    if (root / resolved.results).resolve() != folder.resolve():
+        raise ValueError(f"{folder}: a run in another folder made these results; call reinduce there")
+    return resolved, given

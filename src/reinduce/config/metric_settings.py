@@ -67,7 +67,7 @@ class AblateSpec:
     __pydantic_config__ = STRICT
 
     examples: int
-    """Held-out sequences on which a joint ablation's effect is measured."""
+    """Held-out documents on which a joint ablation's effect is measured: the last ones, on which no head was chosen."""
     sweep_examples: int | None = None
     """The same for the sweeps over every head and every pair, the first of them; null: as many."""
     sweep_methods: tuple[str, ...] = ("zero", "mean", "resample")

@@ -1,17 +1,29 @@
 """Arms, tasks and clamps of the studies, resolved at a scale; what is wrong with them is noted."""
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reinduce.config.arm_contents import metrics_of_arm
+from reinduce.config.arm_contents import estimate_core_seconds, metrics_of_arm
 from reinduce.config.declare import DeclarationError
 from reinduce.config.find import find, find_all
 from reinduce.config.job_specs import ArmSpec, ModelSpec, TrainSpec, from_dict
 from reinduce.config.resolved import Resolved, Run
 from reinduce.config.task_definition import TaskDefinition
-from reinduce.config.user_config import Arm, Override, Scale, Study, StudySize, TaskSize, TrainingDefaults, Variant
+from reinduce.config.user_config import (
+    Arm,
+    Config,
+    Override,
+    Scale,
+    Study,
+    StudySize,
+    TaskSize,
+    TrainingDefaults,
+    Variant,
+)
 from reinduce.config.validate import note_unknown, validated
 
 SHAPE = ("d_model", "n_heads", "vocab_size", "d_features", "positions")
@@ -71,6 +83,13 @@ def _check_graft_sources(resolved: Resolved, key: str, study: Study, problems: l
                     problems.append(f"{where}.{name}.{part}: its {f} is {shapes[0][f]}, that of {giver} {shapes[1][f]}")
             if part == "graft" and arm.graft.layer >= runs[1].arm.model.n_layers:
                 problems.append(f"{where}.{name}.graft: {giver} has no layer {arm.graft.layer}")
+            offset = arm.graft.seed_offset if part == "graft" else 0
+            blocks = [block for block in runs[1].blocks if offset and offset % len(block) == 0]
+            if blocks:
+                problems.append(
+                    f"{where}.{name}.graft: of {giver}'s seeds {list(blocks[0])}, which come together, each would be"
+                    f" its own neighbour at a distance of {offset}: give {giver} more seeds at that look"
+                )
             if part == "graft" and study.arms[giver].graft:
                 problems.append(f"{where}.{name}.graft: {giver} is grafted itself; take another arm")
 
@@ -123,8 +142,22 @@ def _add_run(
     except ValueError as error:
         problems.append(f"{where}: {error}")
         return
-    first = resolved.config.first_seed
-    resolved.runs[name] = Run(spec, range(first, first + seeds), task, settings)
+    first, *further = _divide_seeds(spec, seeds, resolved.config)
+    resolved.runs[name] = Run(spec, first, task, settings, tuple(further))
+
+
+def _divide_seeds(arm: ArmSpec, counts: int | list[int], config: Config) -> list[range]:
+    """Return the seeds that each look adds, within the budget; those declared for the first look are always had."""
+    declared = [counts] if isinstance(counts, int) else counts
+    wanted = [math.ceil(count * config.seed_factor) for count in declared]
+    budget = config.budget
+    most = math.inf if budget.seeds is None else budget.seeds
+    if budget.hours is not None:
+        most = min(most, budget.hours * 3600 // estimate_core_seconds(arm))
+    first = min(wanted[0], max(declared[0], int(min(most, wanted[0]))))
+    ends = [first, *(count for count in wanted[1:] if count <= most)][: config.looks]
+    start = config.first_seed
+    return [range(start + low, start + high) for low, high in itertools.pairwise([0, *ends])]
 
 
 def _resolve_clamps(key: str, clamps: Any, where: str, problems: list[str]) -> Any:

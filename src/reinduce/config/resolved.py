@@ -25,8 +25,20 @@ class Run:
 
     arm: ArmSpec
     seeds: range
+    """Those of the first look."""
     task: TaskDefinition
     settings: MetricSettings
+    further: tuple[range, ...] = ()
+    """Those that each later look adds."""
+
+    @property
+    def blocks(self) -> tuple[range, ...]:
+        """The seeds that each look adds."""
+        return (self.seeds, *self.further)
+
+    def seeds_at(self, look: int) -> list[int]:
+        """Return all seeds at a look, from 1 on; those of the last one at any later look."""
+        return [seed for block in self.blocks[:look] for seed in block]
 
     def unavailable_reason(self, table: str) -> str | None:
         """Return why these runs do not have a table; None if they have it."""
@@ -51,6 +63,8 @@ class Resolved:
     metrics: MetricSettings | None = None
     ablate: AblateSpec | None = None
     cluster: Cluster | None = None
+    is_judged: bool = True
+    """Whether verdicts at this scale are meant to be read."""
     studies: dict[str, Study] = field(default_factory=dict)
     folders: dict[str, str] = field(default_factory=dict)
     """study → its folder: from the project's root, or where it lies elsewhere."""

@@ -1,12 +1,13 @@
 """The files that people write, as types: the schemas and the checks come from here.
 
 What a job finally gets is in `config.job_specs`; this module says how the YAML files add up to
-it, and imports pydantic, which jobs never do.
+it, and imports pydantic, which jobs never do. Claims are in `config.claim_files`.
 """
 
+import itertools
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
 from reinduce.config.job_specs import GraftSpec
 from reinduce.config.layout import DRAWN
@@ -21,6 +22,27 @@ Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 Task = Annotated[str, Field(pattern=f"^{TASK}$")]
 
 
+MAX_SEEDS = 10_000
+"""The most seeds of an arm; more are a slip of the pen."""
+
+
+def _check_seeds(value: Any) -> int | list[int]:
+    counts = value if isinstance(value, list) else [value]
+    whole = bool(counts) and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in counts)
+    if not whole or any(one >= other for one, other in itertools.pairwise(counts)) or counts[-1] > MAX_SEEDS:
+        few = f"a whole number from 1 to {MAX_SEEDS} is expected, or a list of such that ascends"
+        raise ValueError(f"{few}, found {value!r}")
+    return value
+
+
+_WHOLE = {"type": "integer", "exclusiveMinimum": 0}
+Seeds = Annotated[
+    int | list[int],
+    PlainValidator(_check_seeds),
+    WithJsonSchema({"anyOf": [_WHOLE, {"type": "array", "items": _WHOLE, "minItems": 1}]}),
+]
+
+
 class Strict(BaseModel):
     """No unknown keys, no conversion of one type into another."""
 
@@ -30,8 +52,8 @@ class Strict(BaseModel):
 class Override(Strict):
     """What replaces an arm's own settings, field by field."""
 
-    seeds: int | None = Field(default=None, gt=0)
-    """How many seeds are trained."""
+    seeds: Seeds | None = None
+    """How many seeds are trained, or how many by each look at the claims that read them."""
     model: dict[str, Any] = {}
     """Fields of the model (n_layers, d_model, n_heads, mlp_ratio, positions, smeared_keys, layer_norm)."""
     train: dict[str, Any] = {}
@@ -61,6 +83,15 @@ class Cluster(Strict):
     """Runtime multiplier for slow nodes."""
 
 
+class Budget(Strict):
+    """How far the seeds of an arm may grow while claims that read them are undecided."""
+
+    seeds: int | None = Field(default=None, gt=0)
+    """The most seeds of an arm; null: as many as its last look has."""
+    hours: float | None = Field(default=None, gt=0)
+    """The most hours that trainings of an arm's seeds may take together, as estimated for one core; null: no limit."""
+
+
 class Config(Strict):
     """config.yaml: which studies run and at which scale."""
 
@@ -72,8 +103,14 @@ class Config(Strict):
     """Further folders that hold studies, beside workflow/studies; their code is run as the project's own."""
     results: str | None = None
     """Where results go; null: where the scale says."""
-    first_seed: int = Field(default=0, ge=0)
+    first_seed: int = Field(default=0, ge=0, lt=2**31)
     """The number of the first replicate of every arm; others follow."""
+    looks: int | None = Field(default=None, gt=0)
+    """The most looks at a claim; 1: the seeds of the first look decide. Null: as many as its arms have."""
+    seed_factor: float = Field(default=1.0, ge=1, le=1000)
+    """Every look has so many times the seeds that the study declares, as far as the budget allows."""
+    budget: Budget = Budget()
+    """How far seeds may grow."""
     tasks: dict[str, dict[str, Any]] = {}
     """task → fields of its distribution that replace the scale's, such as {source: folder, path: …}; a study's own task
     is named <study>.<task>."""
@@ -106,6 +143,8 @@ class Scale(Strict):
     """How heads are ablated."""
     cluster: Cluster = Cluster()
     """What jobs ask of a cluster, where config.yaml says nothing else."""
+    is_judged: bool = True
+    """Whether verdicts are meant to be read: then some seeds of every claim must be able to decide it."""
 
 
 class Arm(Strict):
@@ -139,8 +178,8 @@ class Variant(Strict):
 class TrainingDefaults(Strict):
     """What all arms of a task get at a scale."""
 
-    seeds: int = Field(gt=0)
-    """How many seeds are trained."""
+    seeds: Seeds
+    """How many seeds are trained, or how many by each look at the claims that read them."""
     spec: dict[str, Any] = {}
     """Fields of the task's distribution, for a task of the study's own; for others what replaces the scale's."""
     evaluation: dict[str, Any] = {}
@@ -199,99 +238,3 @@ class Study(Strict):
     """scale → how big this study is there."""
     figures: dict[Name, Figure] = {}
     """figure → its notebook figures/<figure>.py and caption figures/<figure>.rst."""
-
-
-class Source(Strict):
-    """Where a paper makes a claim."""
-
-    paper: str
-    """The paper, by study key."""
-    where: str
-    """The section, figure or table."""
-
-
-class Side(Strict):
-    """One side of a number: exactly one of `above` and `below`."""
-
-    above: float | None = None
-    """Larger values than this."""
-    below: float | None = None
-    """Smaller values than this."""
-
-    @model_validator(mode="after")
-    def _one(self):
-        if (self.above is None) == (self.below is None):
-            raise ValueError("give exactly one of above, below")
-        return self
-
-
-class Criterion(Strict):
-    """When a claim holds, written before the run."""
-
-    statistic: Literal["mean", "median", "share"]
-    """Over seeds; share: that of seeds with value 1, where each value is 0 or 1."""
-    holds: Side
-    """Where the whole confidence interval must lie for the claim to hold."""
-    fails: Side
-    """Where the whole confidence interval must lie for the claim to fail."""
-    value_range: tuple[float, float] | None = None
-    """The least and the largest value that a seed can have; needed for an interval where all values are equal."""
-    why: str
-    """Why these numbers, and where they come from."""
-
-    @model_validator(mode="after")
-    def _apart(self):
-        up = self.holds.above is not None
-        if up != (self.fails.below is not None):
-            raise ValueError("holds and fails must lie on opposite sides: one above, one below")
-        if (up and self.holds.above < self.fails.below) or (not up and self.holds.below > self.fails.above):
-            raise ValueError("holds and fails overlap")
-        sides = (self.holds, self.fails)
-        thresholds = [value for side in sides for value in (side.above, side.below) if value is not None]
-        if self.statistic == "share" and not all(0 < threshold < 1 for threshold in thresholds):
-            raise ValueError("a share lies between 0 and 1, and so must its thresholds")
-        if self.value_range is not None:
-            least, largest = self.value_range
-            if not all(least < threshold < largest for threshold in thresholds):
-                raise ValueError("the thresholds of holds and fails must lie within value_range")
-        return self
-
-
-class Control(Strict):
-    """The same evidence where the claim must not hold."""
-
-    with_: dict[str, str | int | float | bool] = Field(alias="with")
-    """Parameters of the query that replace the claim's."""
-    why: str
-    """Why the claim must not hold there."""
-
-
-class Claim(Strict):
-    """A statement from a paper, its evidence, and its criterion."""
-
-    id: Name
-    """Its name within the study."""
-    claim_number: str
-    """Its number in the study's notes."""
-    statement: str
-    """What is claimed, in one sentence."""
-    source: Source
-    """Where the paper makes the claim."""
-    paper_value: str
-    """The paper's own number, as context."""
-    reads: dict[str, list[str]]
-    """table → arms (or tasks, for tables of a whole task); $name stands for a parameter of `with`."""
-    with_: dict[str, str | int | float | bool] = Field(alias="with", default={})
-    """Values of the parameters of the query and of `reads`."""
-    evidence: str
-    """SQL with one row for each seed: seed, value."""
-    unit: str
-    """What the value is."""
-    criterion: Criterion
-    """When the claim holds."""
-    control: Control
-    """Where it must not hold."""
-    figure: str
-    """The figure that shows it."""
-    scope: str = ""
-    """What the verdict does not cover."""

@@ -1,26 +1,28 @@
 """A claim's evidence: one SELECT over the tables that the claim reads, with a value for each seed."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
 from reinduce import tables
 from reinduce.config.job_specs import ArmSpec, read_spec
-from reinduce.config.layout import RUN_TABLES, SERIES_TABLES, bound_reads, run_table_files, seed_folders, series_file
-from reinduce.judge.query import Bindings, Query, first_line, open_database, parse_query, run_query
+from reinduce.config.layout import (
+    TABLES,
+    bound_reads,
+    run_table_files,
+    schema_name,
+    seed_folders,
+)
+from reinduce.judge.query import Bindings, first_line, open_database, parse_query, run_query
 
-READABLE_TABLES = sorted({"scores", *RUN_TABLES, *SERIES_TABLES})
-"""What `reads` may name."""
-QUERY_NAMES = {"series_trajectories": "trajectories"}
-"""Table of `reads` → its name in queries, where that differs."""
-INTEGER_TYPES = {"tinyint", "smallint", "integer", "bigint", "hugeint"}
-NUMBER_TYPES = {*INTEGER_TYPES, "boolean", "float", "double", "decimal"}
+MAX_LISTED = 8
+"""The most seeds that a message lists."""
 
 Reads = Mapping[str, list[str]]
-"""Table → arms, or tasks for tables of a whole task."""
+"""Table → arms."""
 
 
 def resolve_reads(reads: Reads, study: str, bindings: Bindings) -> dict[str, list[str]]:
@@ -32,14 +34,14 @@ def resolve_reads(reads: Reads, study: str, bindings: Bindings) -> dict[str, lis
         bindings: The claim's parameters.
 
     Returns:
-        Table → 'study/arm', or 'study/task' for tables of a whole task.
+        Table → 'study/arm'.
 
     Raises:
         ValueError: There is no such table, or a name is not bound to text.
     """
     for table in reads:
-        if table not in READABLE_TABLES:
-            raise ValueError(f"reads: there is no table {table!r}; the tables are {', '.join(READABLE_TABLES)}")
+        if table not in TABLES:
+            raise ValueError(f"reads: there is no table {table!r}; the tables are {', '.join(sorted(TABLES))}")
     return bound_reads(reads, study, bindings)
 
 
@@ -53,7 +55,7 @@ def list_arm_files(reads: Reads, results: Path) -> list[Path]:
     Returns:
         A file for each arm, sorted.
     """
-    names = {name for table, names in reads.items() if table not in SERIES_TABLES for name in names}
+    names = {name for names in reads.values() for name in names}
     return [results / name / "train.json" for name in sorted(names)]
 
 
@@ -77,13 +79,10 @@ def list_table_files(reads: Reads, seeds: Mapping[str, Iterable[int]], results: 
     found: dict[str, list[Path]] = {}
     for table, names in reads.items():
         for name in names:
-            paths = found.setdefault(QUERY_NAMES.get(table, table), [])
-            if table in SERIES_TABLES:
-                paths.append(series_file(results, table, name))
-            else:
-                arm = read_spec(ArmSpec, results / name / "train.json")
-                for folder in seed_folders(results, name, seeds[name]):
-                    paths += run_table_files(table, folder, arm)
+            paths = found.setdefault(schema_name(table), [])
+            arm = read_spec(ArmSpec, results / name / "train.json")
+            for folder in seed_folders(results, name, seeds[name]):
+                paths += run_table_files(table, folder, arm)
     for paths in found.values():
         _require_files(paths)
     return found
@@ -110,68 +109,12 @@ def run_evidence_query(sql: str, bindings: Bindings, files: Mapping[str, list[Pa
             rows = run_query(database, query, bindings)
         except duckdb.Error as error:
             raise ValueError(f"evidence: {first_line(error)}") from None
-    seeds = [seed for seed, _ in rows]
-    wrong = sorted({str(seed) for seed in seeds if seed is None or seeds.count(seed) > 1})
+    counts = Counter(seed for seed, _ in rows)
+    wrong = sorted(str(seed) for seed, count in counts.items() if seed is None or count > 1)
     if wrong:
-        raise ValueError(f"evidence: each row needs a seed of its own; see seed {', '.join(wrong)}")
+        more = f" and {len(wrong) - MAX_LISTED} more" if len(wrong) > MAX_LISTED else ""
+        raise ValueError(f"evidence: each row needs a seed of its own; see seed {', '.join(wrong[:MAX_LISTED])}{more}")
     return {seed: float(value) if value is not None and math.isfinite(value) else None for seed, value in sorted(rows)}
-
-
-def check_query(sql: str, reads: Reads, bindings: Bindings) -> str | None:
-    """Check a query without results, against empty tables of the declared schemas.
-
-    Args:
-        sql: The query.
-        reads: The tables that the claim declares, as claims.yaml has them.
-        bindings: The claim's parameters.
-
-    Returns:
-        What is wrong, in one line: an unknown table, column or parameter, a table that is read but not declared or
-        declared but not read, or columns other than seed and value. None if nothing is wrong.
-    """
-    try:
-        query = parse_query(sql)
-        resolved = resolve_reads(reads, "study", bindings)
-    except ValueError as error:
-        return str(error)
-    in_reads = {name[1:] for names in reads.values() for name in names if name.startswith("$")}
-    for difference, problem in (
-        (query.parameters - set(bindings), "not bound by `with`"),
-        (set(bindings) - query.parameters - in_reads, "bound by `with`, but not used"),
-    ):
-        if difference:
-            return f"evidence: {', '.join(f'${name}' for name in sorted(difference))}: {problem}"
-    declared = sorted({QUERY_NAMES.get(table, table) for table in resolved})
-    with open_database({table: tables.schema(table).empty_table() for table in declared}) as database:
-        try:
-            run_query(database, query, bindings)
-            description = database.description
-        except ValueError as error:
-            return str(error)
-        except duckdb.Error as error:
-            return f"evidence: {first_line(error)} (`reads` allows: {', '.join(declared)})"
-        unread = [table for table in declared if _runs_without(table, database, query, bindings)]
-    if unread:
-        return f"evidence: {', '.join(unread)}: declared under `reads`, but not read"
-    return _check_columns(description)
-
-
-def check_claims(claims: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Check the queries of claims and of their controls, without results.
-
-    Args:
-        claims: Resolved claims.
-
-    Returns:
-        A line for each query that is wrong.
-    """
-    problems = []
-    for claim in claims:
-        for label, bindings in (("", {}), (" (control)", claim["control"]["with"])):
-            problem = check_query(claim["evidence"], claim["reads"], claim["with"] | bindings)
-            if problem:
-                problems.append(f"{claim['study']}.{claim['claim']}{label}: {problem}")
-    return problems
 
 
 def _require_files(paths: list[Path]) -> None:
@@ -180,27 +123,3 @@ def _require_files(paths: list[Path]) -> None:
     if missing:
         others = f" (and {len(missing) - 1} more like it)" if len(missing) > 1 else ""
         raise FileNotFoundError(f"{missing[0]}{others} is missing; make it with: snakemake --cores all {missing[0]}")
-
-
-def _check_columns(description: Iterable[tuple[Any, ...]]) -> str | None:
-    """What is wrong with the columns of a query's result; None if nothing is."""
-    columns = [(column[0], column[1].id) for column in description]
-    names, types = [name for name, _ in columns], [kind for _, kind in columns]
-    if names != ["seed", "value"]:
-        return f"evidence: its columns must be seed, value, not {', '.join(names)}"
-    if types[0] not in INTEGER_TYPES or types[1] not in NUMBER_TYPES:
-        return f"evidence: seed must be a whole number and value a number, not {types[0]} and {types[1]}"
-    return None
-
-
-def _runs_without(table: str, database: duckdb.DuckDBPyConnection, query: Query, bindings: Bindings) -> bool:
-    """True if a query also runs after a table is dropped, so never reads it."""
-    database.begin()
-    try:
-        database.execute(f'DROP TABLE "{table}"')
-        run_query(database, query, bindings)
-    except duckdb.CatalogException:
-        return False
-    finally:
-        database.rollback()
-    return True

@@ -10,7 +10,7 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -31,8 +31,12 @@ TABLE_FUNCTIONS = {"unnest", "range", "generate_series"}
 MACROS = {"nullif", "if", "fdiv", "fmod", "geomean", "geometric_mean", "wavg", "weighted_avg", "split_part"}
 """Functions that the database defines by other functions, and that depend on their arguments alone; so do those of
 lists."""
-ENVIRONMENT = {"version", "getenv", "reservoir_quantile"}
-"""Functions that the database calls consistent, but that depend on the machine or on chance."""
+ENVIRONMENT = {"version", "getenv", "reservoir_quantile", "age", "current_localtime", "current_localtimestamp"}
+"""Functions that the database calls consistent, but that depend on the machine, the clock or on chance."""
+CATALOGUE = ("duckdb_", "pg_", "sqlite_", "pragma_")
+"""How the names of the database's own tables begin."""
+EQUALITY = {"COMPARE_EQUAL", "COMPARE_NOTEQUAL", "COMPARE_DISTINCT_FROM", "COMPARE_NOT_DISTINCT_FROM"}
+"""Comparisons that name one value of a column."""
 NAMES_OF_THE_MOMENT = {
     *("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"),
     *("user", "current_user", "session_user", "current_role", "current_catalog", "current_schema", "current_database"),
@@ -50,6 +54,12 @@ class Query:
     statement: duckdb.Statement
     parameters: frozenset[str]
     """Names of its parameters."""
+    compared: tuple[tuple[str, str], ...]
+    """Column, and a text or `$parameter` that it is compared with, for columns of the tables that are read."""
+    texts: frozenset[str]
+    """Every text that it contains."""
+    tables: frozenset[str]
+    """Names of the tables that it reads."""
 
     def select_bindings(self, bindings: Bindings) -> dict[str, Any]:
         """Select the bindings that the query uses; the database refuses further ones.
@@ -88,7 +98,15 @@ def parse_query(sql: str) -> Query:
     problem = next(_find_problems(tree), None)
     if problem:
         raise ValueError(f"evidence: {problem}")
-    return Query(statements[0], frozenset(statements[0].named_parameters))
+    made = set(_find_made_columns(tree))
+    compared = [(column, value) for column, value in _find_compared(tree) if column not in made]
+    return Query(
+        statements[0],
+        frozenset(statements[0].named_parameters),
+        tuple(dict.fromkeys(compared)),
+        frozenset(text for node in _walk(tree) for text in _texts([node])),
+        frozenset(_find_tables(tree)),
+    )
 
 
 @contextmanager
@@ -109,6 +127,7 @@ def open_database(contents: Mapping[str, pa.Table]) -> Iterator[duckdb.DuckDBPyC
             database.register("arriving", rows)
             database.execute(f'CREATE TABLE "{table}" AS SELECT * FROM arriving')
             database.unregister("arriving")
+        database.execute("SET TimeZone = 'UTC'")
         database.execute("SET enable_external_access = false")
         database.execute("SET lock_configuration = true")
         yield database
@@ -239,6 +258,8 @@ def _find_problems(node: Any) -> Iterator[str]:
         return
     if kind == "SHOW_REF" or (kind == "BASE_TABLE" and (node.get("schema_name") or node.get("catalog_name"))):
         yield "only the tables declared under `reads` may be read, by their plain names"
+    if kind == "BASE_TABLE" and node["table_name"].lower().startswith(CATALOGUE):
+        yield f"there is no table {node['table_name']}; only the tables declared under `reads` may be read"
     if name and name not in _repeatable_functions() and name != "unnest":
         yield f"{name}() need not give the same value again; only functions of their arguments alone may be used"
     columns = node.get("column_names")
@@ -246,3 +267,56 @@ def _find_problems(node: Any) -> Iterator[str]:
         yield f"{columns[0]} is not the same in each run"
     for part in node.values():
         yield from _find_problems(part)
+
+
+def _walk(node: Any) -> Iterator[dict[str, Any]]:
+    """Every node of a parsed query that has parts."""
+    if isinstance(node, dict):
+        yield node
+    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _walk(part)
+
+
+def _find_compared(tree: Any) -> Iterator[tuple[str, str]]:
+    """Columns that are compared with texts or parameters, for equality or as members of a list."""
+    for node in _walk(tree):
+        if node.get("class") == "COMPARISON" and node["type"] in EQUALITY:
+            sides = [node["left"], node["right"]]
+        elif node.get("type") in ("COMPARE_IN", "COMPARE_NOT_IN"):
+            sides = node["children"]
+        else:
+            continue
+        sides = [_without_casts(side) for side in sides]
+        columns = [side["column_names"][-1].lower() for side in sides if side.get("class") == "COLUMN_REF"]
+        texts = _texts(sides)
+        texts += [f"${side['identifier']}" for side in sides if side.get("class") == "PARAMETER"]
+        yield from ((column, text) for column in columns for text in texts)
+
+
+def _texts(nodes: Iterable[dict[str, Any]]) -> list[str]:
+    """The texts among some expressions."""
+    literals = (node.get("literal") for node in nodes)
+    return [one["text"] for one in literals if isinstance(one, dict) and one.get("kind") == "STRING"]
+
+
+def _without_casts(node: dict[str, Any]) -> dict[str, Any]:
+    """An expression of which casts are taken off."""
+    while node.get("class") == "CAST":
+        node = node["child"]
+    return node
+
+
+def _find_tables(tree: Any) -> Iterator[str]:
+    """Tables that are read, without those that the query makes itself."""
+    own = {entry["key"].lower() for node in _walk(tree) for entry in (node.get("cte_map") or {}).get("map", [])}
+    read = (node["table_name"].lower() for node in _walk(tree) if node.get("type") == "BASE_TABLE")
+    yield from (name for name in read if name not in own)
+
+
+def _find_made_columns(tree: Any) -> Iterator[str]:
+    """Names that the query gives to columns of its own."""
+    for node in _walk(tree):
+        names = [*(node.get("column_name_alias") or []), *(node.get("aliases") or [])]
+        if node.get("alias") and node.get("column_names", [""])[-1].lower() != node["alias"].lower():
+            names.append(node["alias"])
+        yield from (str(name).lower() for name in names)

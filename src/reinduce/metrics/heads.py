@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from reinduce.model.transformer import Transformer
 
-PREVIOUS_TOKEN_EXAMPLES = 32
-"""Held-out examples whose attention is looked at; the paper used one."""
+PREVIOUS_TOKEN_EXAMPLES = 8
+"""Held-out documents whose attention is looked at, the first ones; the paper used one."""
 
 
 @metric(
@@ -29,6 +29,7 @@ PREVIOUS_TOKEN_EXAMPLES = 32
     value_range=(0, 1),
     evaluation_set="repeated",
     also=("random",),
+    halves=True,
     sites=("attention",),
     source="Olsson et al. 2022",
     null="0.02–0.04 for even attention, 0 for a previous-token head",

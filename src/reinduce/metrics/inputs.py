@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from reinduce.config.declare import HALVES
 from reinduce.model.sites import site_kind
 from reinduce.tasks.evaluation_sets import EvaluationSet
 
@@ -25,6 +26,16 @@ if TYPE_CHECKING:
 
 ROWS = 64
 """Sequences in a forward pass that a metric makes itself."""
+
+
+def halve(examples: int) -> dict[str, slice]:
+    """Return the two halves of some examples; the second has the odd one.
+
+    >>> halve(5)
+    {'first_half': slice(0, 2, None), 'second_half': slice(2, 5, None)}
+    """
+    middle = examples // 2
+    return dict(zip(HALVES, (slice(0, middle), slice(middle, examples)), strict=True))
 
 
 class EvaluationSets(Mapping[str, EvaluationSet]):
@@ -118,9 +129,9 @@ class AblationInputs:
     model: Transformer
     sets: EvaluationSets
     tokens: Tensor
-    """Token ids of the ablation's evaluation set."""
+    """Token ids of the second half of the ablation's evaluation set: heads are chosen on the first."""
     scores: Sequence[Mapping[str, Any]]
-    """Rows of the scores at the last checkpoint, by which heads are selected."""
+    """Rows of the scores at the last checkpoint, by which heads are chosen: by metrics of the first half."""
     is_end: bool
     """Whether this is the first or the last checkpoint."""
 

@@ -27,8 +27,12 @@ log = logging.getLogger(__name__)
 REFERENCE = Path("results/reference")
 EXIT_DIFFERENT = 4
 """Exit status of a comparison in which something differs."""
+FRESH_FACTOR = 2.5
+"""How many times the seeds a replay on other seeds has. If there is no effect, so many show with a probability of about
+80 % that it is too small for the first run to have seen it (Simonsohn, 2015)."""
 FRESH_SEEDS = range(1000, 1_000_000)
-"""Where the first of fresh seeds is drawn from; studies start at 0, and calibration used seeds below 1000."""
+"""Where the first of fresh seeds is drawn from; studies start at 0, and a draw that meets the seeds of a calibration,
+which would be chance, is refused when the configuration is resolved."""
 
 
 def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +51,12 @@ def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
         "--against", type=Path, help="results or a reference to compare with (default: --results, else the reference)"
     )
     parser.add_argument("--seeds", help="'fresh' for seeds that were never used, or the number of the first seed")
+    parser.add_argument(
+        "--times",
+        type=float,
+        metavar="FACTOR",
+        help=f"so many times the seeds, as far as the budget allows (default: {FRESH_FACTOR} with --seeds, else 1)",
+    )
     parser.add_argument("--into", type=Path, help="the folder to run in; a stopped run in it continues")
     parser.add_argument("--cores", default="all", help="number of cores (default: all)")
     parser.add_argument("--profile", help="a Snakemake profile, such as slurm")
@@ -76,7 +86,7 @@ def run_replay(args: argparse.Namespace) -> None:
     values = {
         **cli_overrides,
         **_override_study_folders(resolved),
-        **_override_seeds(args.seeds, into, resolved.results),
+        **_override_seeds(args.seeds, args.times, into, resolved.results),
         **_override_results(resolved.results),
     }
     link_project(into)
@@ -109,9 +119,8 @@ def run_compare(args: argparse.Namespace) -> None:
         ValueError: A folder has no results, or the scales differ.
         SystemExit: Something differs (EXIT_DIFFERENT).
     """
-    resolved, _ = as_given(args.results)
     reference = _read_inventory(args.against)
-    candidate = inventory.build_inventory(resolved)
+    candidate = _read_inventory(args.results or load().results)
     _report_comparison(compare_inventories(candidate, reference), args.against, args.json)
 
 
@@ -179,7 +188,7 @@ def run_workflow(
     Raises:
         SystemExit: Snakemake fails.
     """
-    command = [sys.executable, "-m", "snakemake", "--cores", cores, "--quiet", "host", "reason"]
+    command = [sys.executable, "-m", "snakemake", "--cores", cores, "--rerun-incomplete", "--quiet", "host", "reason"]
     command += ["--profile", profile] if profile else ["--scheduler", "greedy"]
     command += ["--config", *format_config_options(values)] if values else []
     # Rules call `reinduce`: PATH makes it that of this environment. Each process has one thread.
@@ -214,7 +223,8 @@ def _to_json_values(change: VerdictChange) -> dict[str, Any]:
     keys = ("verdict", "estimate", "ci_low", "ci_high", "n_seeds", "reason")
     sides = {"candidate": change.candidate, "reference": change.reference}
     rows = {side: {key: row[key] for key in keys} for side, row in sides.items()}
-    return {"claim": change.claim, "result": change.result} | rows
+    found = {"claim": change.claim, "result": change.result} | rows
+    return found | ({} if change.replication is None else {"replication": vars(change.replication)})
 
 
 def _warn_of_faults(resolved: Resolved, cli_overrides: Mapping[str, Any]) -> None:
@@ -252,15 +262,18 @@ def _override_results(results: Path) -> dict[str, str]:
     return {"results": "results"} if results.is_absolute() else {}
 
 
-def _override_seeds(seeds: str | None, into: Path, results: Path) -> dict[str, int]:
-    """The first seed as an override of config.yaml; a replay that continues keeps its fresh seeds."""
+def _override_seeds(seeds: str | None, times: float | None, into: Path, results: Path) -> dict[str, float]:
+    """The first seed and how many as overrides of config.yaml; a replay that continues keeps its fresh seeds."""
+    if times is not None and not 1 <= times < 1000:
+        raise ValueError(f"--times: a number from 1 on, not {times:g}")
     if seeds is None:
-        return {}
+        return {} if times is None else {"seed_factor": times}
+    factor = {"seed_factor": FRESH_FACTOR if times is None else times}
     recorded = into / results / CLI_OVERRIDES
     if seeds == "fresh" and recorded.is_file():
-        return {"first_seed": json.loads(recorded.read_text())["first_seed"]}
+        return {"first_seed": json.loads(recorded.read_text())["first_seed"]} | factor
     if seeds != "fresh" and not seeds.isdigit():
         raise ValueError(f"--seeds: 'fresh' or the number of the first seed, not {seeds!r}")
     first = secrets.choice(FRESH_SEEDS) if seeds == "fresh" else int(seeds)
     log.info("replay: the first seed is %d; repeat with: --seeds %d", first, first)
-    return {"first_seed": first}
+    return {"first_seed": first} | factor

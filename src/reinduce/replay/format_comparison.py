@@ -69,8 +69,12 @@ def _format_verdicts(comparison: Comparison) -> list[str]:
     lines = [
         "",
         f"{len(changes) - len(changed)} of {len(changes)} verdicts are unchanged{seeds}; "
-        f"of those that hold or fail in the reference, {unchanged} of {decided}{share}.",
+        f"of those that are decided in the reference, {unchanged} of {decided}{share}.",
     ]
+    predicted = [one.replication.is_predicted for one in changes if one.replication is not None]
+    known = [one for one in predicted if one is not None]
+    if known:
+        lines.append(f"{sum(known)} of {len(known)} estimates lie in the reference's 95 % prediction interval.")
     for change in changed:
         reference, candidate = (
             f"{row['verdict']} ({_format_number(row['estimate'])} "

@@ -6,7 +6,7 @@ compare another run with.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Inventory:
 
     scale: str
     seeds: Mapping[str, list[int]]
-    """'study/arm' → its seeds."""
+    """'study/arm' → its seeds at the first look."""
     groups: Mapping[str, Group]
     """Common name below the folder → its files."""
     claims: list[dict[str, Any]]
@@ -70,17 +70,17 @@ def build_inventory(resolved: Resolved, root: Path = Path()) -> Inventory:
         ValueError: A table does not have the declared columns.
     """
     results = root / resolved.results
+    claims = _read_claims(resolved, results)
     found: dict[str, list[tuple[str, str | None, Path]]] = {}
-    for kind, table, path in _list_files(resolved, results):
+    for kind, table, path in _list_files(resolved, results, _find_seeds(resolved, claims)):
         if path.is_file():
             found.setdefault(common_name(path.relative_to(results).as_posix()), []).append((kind, table, path))
     groups = {name: _summarise_group(members, results) for name, members in sorted(found.items())}
-    judged = [results / "claims" / f"{name}.json" for name in resolved.claims]
     return Inventory(
         scale=resolved.config.scale,
         seeds={name: list(run.seeds) for name, run in resolved.runs.items()},
         groups=groups,
-        claims=[json.loads(path.read_text()) for path in judged if path.is_file()],
+        claims=claims,
     )
 
 
@@ -128,23 +128,44 @@ def read_reference(folder: Path) -> Inventory:
         raise ValueError(f"{folder}: not a reference ({error}); write it with: reinduce reference") from None
 
 
-def _list_files(resolved: Resolved, results: Path) -> Iterator[tuple[str, str | None, Path]]:
+def _read_claims(resolved: Resolved, results: Path) -> list[dict[str, Any]]:
+    """The verdicts of the claims that have been judged; with the ledger's words where it was made from them."""
+    files = [results / "claims" / f"{name}.json" for name in resolved.claims]
+    judged = [json.loads(path.read_text()) for path in files if path.is_file()]
+    ledger = json.loads((results / LEDGER).read_text())["claims"] if (results / LEDGER).is_file() else []
+    # In the ledger a claim has the same looks, but its word may be that of its whole family.
+    known = {(row["study"], row["claim"]): row for row in ledger}
+    rows = [(row, known.get((row["study"], row["claim"]), row)) for row in judged]
+    return [joined if joined["looks"] == row["looks"] else row for row, joined in rows]
+
+
+def _find_seeds(resolved: Resolved, claims: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """'study/arm' → the seeds of the first look, and those of all looks that were taken at claims."""
+    found = {name: set(run.seeds) for name, run in resolved.runs.items()}
+    for row in claims:
+        looks = resolved.claims[f"{row['study']}.{row['claim']}"]["looks"]
+        for name, seeds in looks[: len(row["looks"])][-1].items():
+            found[name].update(seeds)
+    return {name: sorted(seeds) for name, seeds in found.items()}
+
+
+def _list_files(
+    resolved: Resolved, results: Path, seeds: Mapping[str, Iterable[int]]
+) -> Iterator[tuple[str, str | None, Path]]:
     """Kind, table (None for other files) and path of every file that a configuration asks for."""
     for name, task in resolved.tasks.items():
         yield from (("data", None, path) for path in layout.data_files(results, name, task))
     for name, run in resolved.runs.items():
-        for folder in layout.seed_folders(results, name, run.seeds):
+        for folder in layout.seed_folders(results, name, seeds[name]):
             yield from (("weights", None, path) for path in layout.checkpoint_files(folder, run.arm))
-            for table in (*layout.RUN_TABLES, "scores"):
+            for table in layout.TABLES:
                 if run.unavailable_reason(table) is None:
-                    yield from (("table", table, path) for path in layout.run_table_files(table, folder, run.arm))
-    for name in {f"{run.arm.study}/{run.arm.task_name}" for run in resolved.runs.values()}:
-        for table in layout.SERIES_TABLES:
-            yield "table", table.removeprefix("series_"), layout.series_file(results, table, name)
+                    paths = layout.run_table_files(table, folder, run.arm)
+                    yield from (("table", layout.schema_name(table), path) for path in paths)
     for key, study in resolved.studies.items():
         for figure in study.figures:
             yield from (("page", None, results / f"figures/{key}.{figure}{end}") for end in (".ipynb", ".html"))
-    yield from (("page", None, results / name) for name in ("ledger.parquet", LEDGER, "index.html"))
+    yield from (("page", None, results / name) for name in ("ledger.parquet", LEDGER, "index.html", "seeds.html"))
 
 
 def _summarise_group(members: list[tuple[str, str | None, Path]], results: Path) -> Group:

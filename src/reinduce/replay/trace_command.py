@@ -75,7 +75,7 @@ def format_trace(claim: Mapping[str, Any], verdict: Mapping[str, Any], tree: Nod
         interval = f" [{verdict['ci_low']}, {verdict['ci_high']}]"
     lines = [
         f"{claim['study']}.{claim['claim']}: {claim['statement']}",
-        f"  in the paper   {claim['source']['paper']}, {claim['source']['where']}: {claim['paper_value']}",
+        f"  in the paper   {claim['source']['paper']}, {claim['source']['where']}: {claim['paper_value']['text']}",
         f"  verdict        {verdict['verdict']}, {verdict['estimate']}{interval}"
         f" over {verdict['n_seeds']} seeds, at {claim['scale']} scale; control {verdict['control_verdict']}",
         f"  criterion      {verdict['criterion']}; {claim['criterion']['why']}",

@@ -67,7 +67,7 @@ def add_index_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_index(args: argparse.Namespace) -> StageOutputs:
-    """Write the report's front page.
+    """Write the report's front page, and the page of seeds beside it.
 
     Args:
         args: Those of `add_index_arguments`.
@@ -79,7 +79,7 @@ def run_index(args: argparse.Namespace) -> StageOutputs:
         ValueError: The ledger is malformed.
         Refused: The ledger, a figure or what they were made from cannot be trusted.
     """
-    from reinduce.report import index
+    from reinduce.report import index, seeds
 
     folder = args.out.parent
     chain, content = Chain(folder), ledger.read_ledger(args.ledger)
@@ -88,10 +88,11 @@ def run_index(args: argparse.Namespace) -> StageOutputs:
     trees = {name: build_tree(chain, [(folder / "claims" / f"{name}.json").as_posix()])[0] for name in names}
     traces = {name: "\n".join(format_tree(tree)) for name, tree in trees.items()}
     write_text(args.out, index.render_index(content, args.figures, folder, traces))
+    page = write_text(folder / "seeds.html", seeds.render_seeds(content))
     return StageOutputs(
         manifest=args.out.with_suffix(".manifest.json"),
         inputs=[args.ledger, *args.figures],
-        outputs=[args.out],
+        outputs=[args.out, page],
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from reinduce import tables
 
-VERDICTS = ("holds", "fails", "inconclusive")
+VERDICTS = ("holds", "holds alone", "fails", "in between", "inconclusive", "void")
 MAX_WIDTH = 120
 """Longest line of the table, in characters."""
 

@@ -19,9 +19,9 @@ from reinduce.config.layout import (
     checkpoint_steps,
     drawn_files,
     run_table_files,
+    schema_name,
     score_files,
     seed_folders,
-    series_file,
 )
 from reinduce.config.metric_settings import MetricSettings
 
@@ -64,9 +64,6 @@ def load(
     folder = Path(results)
     if table == "ledger":
         paths = [folder / "ledger.parquet"]
-    elif table == "loss_components":
-        paths = sorted(folder.glob(f"{study or '*'}/series/*.parquet"))
-        paths = [path for path in paths if not path.name.endswith(".trajectories.parquet")]
     else:
         specs = [read_spec(ArmSpec, path) for path in sorted(folder.glob(f"{study or '*'}/{arm or '*'}/train.json"))]
         paths = [path for spec in specs for path in _list_run_files(table, folder, spec)]
@@ -165,7 +162,7 @@ def load_run_table(table: str, results: str | Path, study: str, arms: pd.DataFra
     """Load a table of which each run has one file.
 
     Args:
-        table: One of RUN_TABLES.
+        table: Any table but `scores`.
         results: Folder of results.
         study: The study's key.
         arms: Rows of `load_arms`.
@@ -174,39 +171,13 @@ def load_run_table(table: str, results: str | Path, study: str, arms: pd.DataFra
     Returns:
         The rows of all runs that have the table.
     """
-    folders = (f for arm in arms.index for f in seed_folders(results, f"{study}/{arm}", arms.seeds[arm]))
-    paths = (folder / RUN_TABLES[table] for folder in folders)
-    return _load_table(table, (path for path in paths if path.is_file()), **equal)
-
-
-def load_loss_components(results: str | Path, study: str, task: str) -> pd.DataFrame:
-    """Load table `loss_components` of a task's runs.
-
-    Args:
-        results: Folder of results.
-        study: The study's key.
-        task: The task.
-
-    Returns:
-        The rows; empty if there is no such table.
-    """
-    path = series_file(results, "loss_components", f"{study}/{task}")
-    return _load_table("loss_components", [path] if path.is_file() else [])
-
-
-def load_component_trajectories(results: str | Path, study: str, task: str) -> pd.DataFrame:
-    """Load the rows of table `trajectories` that were computed from a task's loss components.
-
-    Args:
-        results: Folder of results.
-        study: The study's key.
-        task: The task.
-
-    Returns:
-        The rows; empty if there is no such table.
-    """
-    path = series_file(results, "series_trajectories", f"{study}/{task}")
-    return _load_table("trajectories", [path] if path.is_file() else [])
+    paths = (
+        path
+        for arm in arms.index
+        for folder in seed_folders(results, f"{study}/{arm}", arms.seeds[arm])
+        for path in run_table_files(table, folder, arms.spec[arm])
+    )
+    return _load_table(schema_name(table), (path for path in paths if path.is_file()), **equal)
 
 
 def list_figure_inputs(results: str | Path, names: Iterable[str], drawn: Iterable[str]) -> list[Path]:

@@ -1,5 +1,6 @@
 """All metrics of one checkpoint, as rows of the table `scores`."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 
 from reinduce.config.declare import Metric
 from reinduce.config.metric_settings import MetricSettings
-from reinduce.metrics.inputs import ActivationCache, EvaluationSets, MetricInputs
+from reinduce.metrics.inputs import ActivationCache, EvaluationSets, MetricInputs, halve
 from reinduce.model.transformer import Transformer
 from reinduce.score.passes import Pass, plan_passes, run_pass, serves
 
@@ -51,9 +52,11 @@ class CheckpointScorer:
             for name in metric.evaluation_sets or (metric.evaluation_set,):
                 inputs = self._inputs(metric, name, model, passes, values)
                 label = f"{metric.name}:{name}" if metric.evaluation_sets else metric.name
-                n = 1 if inputs.tokens is None else len(inputs.tokens)
-                values[label], rows = _evaluate(metric, label, inputs, n)
+                values[label], rows = _evaluate(metric, label, inputs)
                 yield from rows
+                if metric.halves and is_end:
+                    for half, part in halve(len(inputs.tokens)).items():
+                        yield from _evaluate(metric, f"{label}:{half}", _take(metric, inputs, part))[1]
 
     @torch.no_grad()
     def run_passes(self, model: Transformer, is_end: bool) -> dict[str, Pass]:
@@ -79,9 +82,16 @@ class CheckpointScorer:
         return inputs
 
 
-def _evaluate(metric: Metric, label: str, inputs: MetricInputs, n: int) -> tuple[Any, list[dict[str, Any]]]:
+def _take(metric: Metric, inputs: MetricInputs, examples: slice) -> MetricInputs:
+    """Return what a metric is computed from on some of its examples alone."""
+    cache = ActivationCache(metric.name, {site: value[examples] for site, value in inputs.cache.items()})
+    losses = None if inputs.losses is None else inputs.losses[examples]
+    return dataclasses.replace(inputs, tokens=inputs.tokens[examples], losses=losses, cache=cache)
+
+
+def _evaluate(metric: Metric, label: str, inputs: MetricInputs) -> tuple[Any, list[dict[str, Any]]]:
     """Return a metric's value as other metrics see it, and its rows."""
-    facts = {"metric_version": metric.version}
+    facts, n = {"metric_version": metric.version}, 1 if inputs.tokens is None else len(inputs.tokens)
     if metric.level == "model":
         value = metric.compute(inputs)
         return value, [facts | {"metric": name} | row for name, row in _name_values(label, value, n)]

@@ -1,8 +1,8 @@
-"""`reinduce series`: joint principal components of all runs' per-token losses.
+"""`reinduce series`: joint principal components of the per-token losses of runs.
 
-Each checkpoint is a point whose coordinates are its losses at one fixed random index of
-each held-out example; the components are those of all runs on a task together, so that
-their paths can be compared (Olsson et al. 2022).
+Each checkpoint is a point whose coordinates are its losses at one fixed random index of each held-out example; the
+components are those of all runs on a task together, as far as a look adds them, so that their paths can be compared
+(Olsson et al. 2022). Runs that a later look adds are compared with each other, so earlier paths stay as they are.
 """
 
 import argparse
@@ -23,33 +23,44 @@ Run = tuple[str, str, int]
 
 def add_series_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="score folders of the runs")
-    parser.add_argument("--out", type=Path, required=True, help="the table of components (PATH.parquet)")
+    parser.add_argument("--look", type=int, required=True, help="the look that adds these runs, from 1 on")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the tables of each run")
 
 
 def run_series(args: argparse.Namespace) -> StageOutputs:
-    """Write the components, and beside them each run's turn (PATH.trajectories.parquet)."""
+    """Write each run's components (ARM.seedK.parquet), and beside them its turn (ARM.seedK.trajectories.parquet)."""
     token_files = [run / "token_losses.parquet" for run in args.runs]
     window_files = [run / "trajectories.parquet" for run in args.runs]
     paths = components(losses_by_checkpoint(token_files))
+    windows = read_windows(window_files)
+    written = [file for run, path in paths.items() for file in _write_path(run, path, windows.get(run), args.out)]
+    return StageOutputs(
+        manifest=args.out / f"look{args.look}.manifest.json",
+        inputs=token_files + window_files,
+        outputs=written,
+    )
+
+
+def _write_path(
+    run: Run, path: list[tuple[int, list[float]]], window: tuple[float, float] | None, folder: Path
+) -> list[Path]:
+    """Write a run's path and its turn."""
+    study, arm, seed = run
+    which = {"study": study, "arm": arm, "seed": seed}
     points = (
-        {"study": s, "arm": a, "seed": k, "step": step, "component": i + 1, "value": value}
-        for (s, a, k), path in paths.items()
+        which | {"step": step, "component": i + 1, "value": value}
         for step, point in path
         for i, value in enumerate(point)
     )
-    windows = read_windows(window_files)
     turns = (
-        {"study": s, "arm": a, "seed": k, "metric": metric.name, "value": value}
-        | {"metric_version": metric.version, "n_items": len(path)}
-        for (s, a, k), path in paths.items()
-        for metric, value in turn(path, windows.get((s, a, k))).items()
+        which | {"metric": metric.name, "value": value, "metric_version": metric.version, "n_items": len(path)}
+        for metric, value in turn(path, window).items()
     )
-    beside = args.out.with_suffix(".trajectories.parquet")
-    return StageOutputs(
-        manifest=args.out.with_suffix(".manifest.json"),
-        inputs=token_files + window_files,
-        outputs=[write_rows("loss_components", points, args.out), write_rows("trajectories", turns, beside)],
-    )
+    name = f"{arm}.seed{seed}"
+    return [
+        write_rows("loss_components", points, folder / f"{name}.parquet"),
+        write_rows("trajectories", turns, folder / f"{name}.trajectories.parquet"),
+    ]
 
 
 def losses_by_checkpoint(files: list[Path]) -> dict[tuple[Run, int], Tensor]:

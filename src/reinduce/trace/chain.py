@@ -230,9 +230,11 @@ class Chain:
         recorded = {manifest.content["outputs"][file]["sha256"]: manifest.path.name for manifest in manifests}
         if len(recorded) > 1:
             yield fault(f"manifests contradict each other about it: {', '.join(sorted(recorded.values()))}")
-        if self._is_result(file):
-            yield from self._check_stage(file, manifests[0], fault)
-        yield from self._check_manifest(file, manifests[0], fault)
+        # Where they agree, each of them must hold: one could hide what another says.
+        for manifest in manifests if len(recorded) == 1 else manifests[:1]:
+            if self._is_result(file):
+                yield from self._check_stage(file, manifest, fault)
+            yield from self._check_manifest(file, manifest, fault)
 
     def _check_stage(self, file: str, manifest: Manifest, fault: Callable[[str], Fault]) -> Iterator[Fault]:
         """Faults of a manifest that is not that of the stage which makes such a file, or that names too few inputs."""
@@ -243,9 +245,14 @@ class Chain:
         elif (manifest.content["modules"][:1], command) != ([place.module], f"reinduce {place.command}"):
             yield fault(f"its manifest is that of `{command}`; such files are made by `reinduce {place.command}`")
         else:
-            absent = place.find_absent_input(self._place(file), self._list_input_places(manifest))
+            name, inputs = self._place(file), self._list_input_places(manifest)
+            outside = [one for one in manifest.content["inputs"] if not self._is_result(one)]
+            absent = place.find_absent_input(name, inputs)
+            foreign = place.find_foreign_input(name, inputs, outside)
             if absent:
                 yield fault(f"its manifest names no input {absent}, without which it cannot be made")
+            if foreign:
+                yield fault(f"its manifest names the input {foreign}, which is not one that such a file is made from")
 
     def _check_manifest(self, file: str, manifest: Manifest, fault: Callable[[str], Fault]) -> Iterator[Fault]:
         """Faults of a file with a manifest, and of everything that it was made from."""

@@ -30,6 +30,8 @@ class Place:
     """A regular expression of file names below the results."""
     inputs: tuple[str, ...]
     """Patterns of file names, each of which some input has; {groups} are those of `outputs`."""
+    has_others: bool = True
+    """Whether it may also read files of other names, or from outside of the results."""
 
     def find_absent_input(self, output: str, inputs: Sequence[str]) -> str | None:
         """Find an input that the stage must have read and that is not among some files.
@@ -41,10 +43,29 @@ class Place:
         Returns:
             The pattern of the first absent input; None if there is none.
         """
+        return next((p for p in self._patterns(output) if not any(fnmatchcase(name, p) for name in inputs)), None)
+
+    def find_foreign_input(self, output: str, inputs: Sequence[str], outside: Sequence[str]) -> str | None:
+        """Find an input that the stage does not read.
+
+        Args:
+            output: Name of an output below the results.
+            inputs: Names of files below the results.
+            outside: Names of other files.
+
+        Returns:
+            The first foreign input; None if there is none.
+        """
+        if self.has_others:
+            return None
+        patterns = self._patterns(output)
+        foreign = (name for name in inputs if not any(fnmatchcase(name, p) for p in patterns))
+        return next((name for names in (outside, foreign) for name in names), None)
+
+    def _patterns(self, output: str) -> list[str]:
         match = re.fullmatch(self.outputs, output)
         groups = match.groupdict() if match else {}
-        patterns = (pattern.format(**groups) for pattern in self.inputs)
-        return next((p for p in patterns if not any(fnmatchcase(name, p) for name in inputs)), None)
+        return [pattern.format(**groups) for pattern in self.inputs]
 
 
 PLACES = (
@@ -59,8 +80,8 @@ PLACES = (
     Place(
         "series",
         "reinduce.score.series",
-        rf"(?P<study>{_STUDY})/series/.+",
-        ("{study}/*/seed*/score/token_losses.parquet",),
+        rf"(?P<study>{_STUDY})/series/[^/]+/(?P<arm>{_NAME})\.(?P<seed>seed\d+)(\.trajectories)?\.parquet",
+        ("{study}/{arm}/{seed}/score/token_losses.parquet", "{study}/{arm}/{seed}/score/trajectories.parquet"),
     ),
     Place(
         "ablate",
@@ -75,14 +96,21 @@ PLACES = (
         ("{arm}/train.json", "{arm}/{seed}/train/checkpoints/*.safetensors"),
     ),
     Place(
+        "look",
+        "reinduce.judge",
+        rf"looks/(?P<study>{_STUDY})\.(?P<name>{_NAME})/look\d+\.json",
+        ("{study}/claims/{name}.json", "*.parquet"),
+    ),
+    Place(
         "judge",
         "reinduce.judge",
         rf"claims/(?P<study>{_STUDY})\.(?P<name>{_NAME})\.json",
-        ("{study}/claims/{name}.json",),
+        ("{study}/claims/{name}.json", "looks/{study}.{name}/look*.json"),
+        has_others=False,
     ),
-    Place("ledger", "reinduce.judge", r"ledger\.(parquet|json)", ("claims/*.json",)),
+    Place("ledger", "reinduce.judge", r"ledger\.(parquet|json)", ("claims/*.json",), has_others=False),
     Place("figure", "reinduce.report", r"figures/.+", ("*/train.json",)),
-    Place("index", "reinduce.report", r"index\.html", ("ledger.json",)),
+    Place("index", "reinduce.report", r"(index|seeds)\.html", ("ledger.json",)),
 )
 """The place of each stage."""
 

@@ -81,21 +81,21 @@ def topic_log_odds(inputs: MetricInputs) -> dict[str, tuple[float, int]]:
     return dict(zip(("early", "late"), found, strict=True))
 
 
-def sum_answers(losses_CBT1: Tensor, sets: EvaluationSets, examples: int, rows: slice) -> dict[str, Tensor]:
-    """Return the share of `answer_probability` that some of the first examples contribute, for copies of a model.
+def sum_answers(losses_CBT1: Tensor, sets: EvaluationSets, documents: slice, rows: slice) -> dict[str, Tensor]:
+    """Return the share of `answer_probability` that some documents contribute, for copies of a model.
 
     Args:
         losses_CBT1: losses of the copies on `rows`.
         sets: the task's evaluation sets.
-        examples: how many held-out documents count in all.
-        rows: which of them these losses are of.
+        documents: the held-out documents that count.
+        rows: which of these the losses are of.
 
     Returns:
         Kind of question → its part [C].
     """
     found = {}
     for asked in read_questions(sets["answers"]):
-        asked = asked.among(slice(examples))
+        asked = asked.among(documents)
         found[asked.kind] = (
             rescale_answers(losses_CBT1, asked.is_answer[rows], asked.chance).sum(dim=1) / asked.is_answer.sum()
         )

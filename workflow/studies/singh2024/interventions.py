@@ -197,7 +197,9 @@ def silence_heads(inputs: AblationInputs) -> Iterator[dict]:
     if not last:
         return
     previous = [
-        head for layer, head in heads_above_threshold(scores, "label_to_exemplar", PREVIOUS_TOKEN) if layer == below
+        head
+        for layer, head in heads_above_threshold(scores, "label_to_exemplar:first_half", PREVIOUS_TOKEN)
+        if layer == below
     ]
     others = [head for head in heads if head not in previous]
     for selection, gone, left in (("previous_token", previous, others), ("others", others, previous)):
@@ -242,7 +244,7 @@ def rank_heads(scores: Iterable[Mapping[str, Any]], layer: int) -> list[list[int
     strength = {
         row["head"]: row["value"]
         for row in scores
-        if row["metric"] == "induction_strength" and row["layer"] == layer and row["value"] is not None
+        if row["metric"] == "induction_strength:first_half" and row["layer"] == layer and row["value"] is not None
     }
     order = sorted(strength, key=lambda head: -strength[head])
     return [order[: count + 1] for count in range(len(order))]

@@ -41,7 +41,7 @@ HTML(read.summarise_arms(arms).to_html(index=False, border=0))
 # %%
 def draw_paths(chosen):
     """Left, all arms of a task together; right, a panel for each."""
-    rows = read.load_loss_components(results, study, chosen.task.iloc[0])
+    rows = read.load_run_table("loss_components", results, study, chosen)
     wide = rows.pivot(index=["arm", "seed", "step"], columns="component", values="value").dropna().reset_index()
     first, second = sorted(rows.component.unique())[:2] if rows.component.nunique() > 1 else (None, None)
     lines = -(-len(chosen) // 3)
@@ -71,7 +71,7 @@ def draw_paths(chosen):
 
 def draw_turns(chosen):
     """How sharply each seed turns in its window."""
-    turns = read.select_metric(read.load_component_trajectories(results, study, chosen.task.iloc[0]), "pca_turn_angle")
+    turns = read.select_metric(read.load_run_table("series_trajectories", results, study, chosen), "pca_turn_angle")
     _, axes = plt.subplots(figsize=(10, 0.32 * len(chosen) + 0.7))
     values = {chosen.label[arm]: turns.value[turns.arm == arm] for arm in chosen.index}
     plots.plot_strip(axes, values, {chosen.label[arm]: styles[arm]["color"] for arm in chosen.index})

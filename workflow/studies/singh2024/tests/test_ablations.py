@@ -17,9 +17,10 @@ TOKENS = sequences(SPEC, "in_distribution", 200, 3)
 HEADS = 4
 STRENGTHS = (0.2, 0.9, -0.1, 0.5)
 SCORES = [
-    {"metric": "induction_strength", "layer": 1, "head": head, "value": value} for head, value in enumerate(STRENGTHS)
+    {"metric": "induction_strength:first_half", "layer": 1, "head": head, "value": value}
+    for head, value in enumerate(STRENGTHS)
 ] + [
-    {"metric": "label_to_exemplar", "layer": 0, "head": head, "value": value}
+    {"metric": "label_to_exemplar:first_half", "layer": 0, "head": head, "value": value}
     for head, value in enumerate((0.8, 0.1, 0.5, 0.3))
 ]
 
