@@ -14,6 +14,9 @@ from tests.slurm.cluster import Cluster, Job, describe_missing_programs
 
 # Snakemake checks jobs at once, because they take seconds here; the other settings are those of the profile.
 PROFILE = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1")
+PATIENCE = 600.0
+"""Seconds after which a wait ends for something that never comes: on a busy machine a first save took over two minutes,
+and a resumed training more than four."""
 
 
 def pytest_collection_modifyitems(items):
@@ -72,11 +75,8 @@ def project(cluster, tmp_path) -> OnCluster:
     return OnCluster(tmp_path, cluster)
 
 
-def wait_for(find: Callable[[], object], problem: str, seconds: float = 600.0) -> object:
-    """Call `find` until it returns something, and return that; fail the test with `problem` if it takes too long.
-
-    The limit only ends a wait for something that never comes: on a busy machine a first save took over two minutes.
-    """
+def wait_for(find: Callable[[], object], problem: str, seconds: float = PATIENCE) -> object:
+    """Call `find` until it returns something, and return that; fail the test with `problem` if it takes too long."""
     deadline = time.monotonic() + seconds
     while not (value := find()):
         assert time.monotonic() < deadline, f"after {seconds:.0f} s: {problem}"

@@ -2,7 +2,7 @@
 
 import signal
 
-from tests.slurm.conftest import PROFILE, wait_for
+from tests.slurm.conftest import PATIENCE, PROFILE, wait_for
 from tests.slurm.trainings import LONG, TARGET, has_saved_state, read_training_logs, training_options
 
 
@@ -11,7 +11,7 @@ def test_a_cancelled_job_saves_its_state_and_the_retry_resumes(project):
         wait_for(lambda: has_saved_state(project), "no state was saved")
         [job] = project.jobs("train")
         project.cluster.cancel(job.id)
-        run.wait(timeout=240)
+        run.wait(timeout=PATIENCE)
     assert run.returncode == 0, project.read_output()[-5000:]
     assert [job.state for job in project.jobs("train")] == ["CANCELLED", "COMPLETED"]
     assert "resumed from step" in read_training_logs(project)
@@ -37,7 +37,7 @@ def test_the_job_of_a_failed_node_runs_again_from_the_last_saved_state(project, 
         cluster.kill_node(node)
         cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
         cluster.revive_node(node)
-        run.wait(timeout=240)
+        run.wait(timeout=PATIENCE)
     assert run.returncode == 0, project.read_output()[-5000:]
     assert "resumed from step" in read_training_logs(project)
     assert project.jobs("train")[-1].state == "COMPLETED"
