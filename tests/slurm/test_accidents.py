@@ -18,7 +18,7 @@ def test_a_cancelled_job_saves_its_state_and_the_retry_resumes(project):
 
 
 def test_a_job_near_its_time_limit_stops_and_the_retry_resumes(project):
-    # SLURM's shortest limit is a minute; the training takes longer, and stops after 54 s.
+    # SLURM's shortest limit is a minute; the training takes longer, and stops 20 s before.
     long = training_options(LONG | {"steps": 60_000}, max_hours=0.01)
     with project.running(*long, "--retries", "1", "--", TARGET) as run:
         wait_for(lambda: has_saved_state(project), "no state was saved")

@@ -108,6 +108,20 @@ def test_slurm_gives_the_jobs_end(tmp_path, monkeypatch):
     assert seconds_left() == float("inf")
 
 
+@pytest.mark.parametrize(("job", "training"), [(3600, 3480), (600, 540), (60, 40), (30, 15)])
+def test_time_is_left_to_save_and_to_end_and_never_more_than_half_of_it(tmp_path, monkeypatch, job, training):
+    queue = tmp_path / "squeue"
+    queue.write_text("#!/bin/sh\nexit 1\n")
+    queue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.delenv("SLURM_JOB_END_TIME", raising=False)
+    assert seconds_left() == float("inf")
+    # The queue does not answer: what SLURM told the job at its start is taken.
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + job))
+    assert seconds_left() == pytest.approx(training, abs=3)
+
+
 def test_signal_handlers_are_restored_after_training():
     before = signal.getsignal(signal.SIGUSR1)
     with handle_signals() as stop:

@@ -15,8 +15,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 """Sent by a scheduler that needs the machine or whose time limit is reached, or by Ctrl-C."""
 EXIT_STATUS = 75
 """Exit status of a command that stopped before its end and resumes when it is run again (EX_TEMPFAIL)."""
-MAX_MARGIN_SECONDS = 120.0
-"""Longest time before the job's end at which training stops: writing a state of some gigabytes takes a while."""
+MIN_MARGIN_SECONDS, MAX_MARGIN_SECONDS = 20.0, 120.0
+"""Bounds of the time before the job's end at which training stops. Writing a state of some gigabytes takes a while, and
+Snakemake, which started the training, must still end before SLURM kills it."""
 
 
 class Preempted(Exception):
@@ -69,11 +70,26 @@ def seconds_left() -> float:
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return float("inf")
-    try:
-        command = ["squeue", "--noheader", "--jobs", job, "--format", "%e"]
-        end = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
-        left = (datetime.datetime.fromisoformat(end) - datetime.datetime.now()).total_seconds()
-    except (OSError, subprocess.SubprocessError, ValueError):
+    end = ask_job_end(job)
+    if end is None:
         # SLURM's own signal is still handled.
         return float("inf")
-    return left - min(MAX_MARGIN_SECONDS, left / 10)
+    left = end - time.time()
+    margin = min(max(left / 10, MIN_MARGIN_SECONDS), MAX_MARGIN_SECONDS)
+    # However short the job is, some of its time is for training: else its retries would never get on.
+    return left - min(margin, left / 2)
+
+
+def ask_job_end(job: str) -> float | None:
+    """Return when a SLURM job's time is over, in Unix seconds; None without a time limit.
+
+    A limit may be raised while the job waits, so the queue is asked; if it does not answer, as on a busy cluster, what
+    SLURM told the job at its start is taken.
+    """
+    with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
+        command = ["squeue", "--noheader", "--jobs", job, "--format", "%e"]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+        return datetime.datetime.fromisoformat(answer).timestamp()
+    with contextlib.suppress(KeyError, ValueError):
+        return float(os.environ["SLURM_JOB_END_TIME"])
+    return None
