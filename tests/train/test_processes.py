@@ -117,7 +117,7 @@ def test_time_is_left_to_save_and_to_end_and_never_more_than_half_of_it(tmp_path
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.delenv("SLURM_JOB_END_TIME", raising=False)
     assert seconds_left() == float("inf")
-    # The queue does not answer: what SLURM told the job at its start is taken.
+    # The queue does not answer: the end as it was at the job's start counts.
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + job))
     assert seconds_left() == pytest.approx(training, abs=3)
 

@@ -83,8 +83,8 @@ def seconds_left() -> float:
 def ask_job_end(job: str) -> float | None:
     """Return when a SLURM job's time is over, in Unix seconds; None without a time limit.
 
-    A limit may be raised while the job waits, so the queue is asked; if it does not answer, as on a busy cluster, what
-    SLURM told the job at its start is taken.
+    A limit may be raised while the job waits, so the queue is asked; if it does not answer, as on a busy cluster, the
+    job's environment holds the end as it was at the start.
     """
     with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
         command = ["squeue", "--noheader", "--jobs", job, "--format", "%e"]
